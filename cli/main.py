@@ -1,0 +1,217 @@
+"""The `stillhouse` command: declares every command and its options, and renders every error.
+
+Command bodies live in their own modules and are imported when called, so that `stillhouse --help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from common.errors import StillhouseError
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Turn seed instructions into a traced, verified corpus, and a corpus into a small model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+teacher_app = typer.Typer(help="Check a teacher, or run a simulated one.", no_args_is_help=True)
+prompts_app = typer.Typer(help="List, show and compare prompts.", no_args_is_help=True)
+db_app = typer.Typer(help="Look after a corpus database.", no_args_is_help=True)
+app.add_typer(teacher_app, name="teacher")
+app.add_typer(prompts_app, name="prompts")
+app.add_typer(db_app, name="db")
+
+Db = Annotated[
+    str,
+    typer.Option("--db", envvar="STILLHOUSE_DB", help="SQLite file, or postgresql:// URL."),
+]
+RecipePath = Annotated[str, typer.Argument(help="A recipe file, or the folder that holds it.")]
+OptionalRecipe = Annotated[
+    str | None, typer.Option("--recipe", help="A recipe file, or the folder that holds it.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one value, e.g. agents.verification.teacher=api."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
+DEFAULT_DB = "stillhouse.db"
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    seeds: Annotated[
+        list[str] | None, typer.Option("--seeds", help="Seed files instead of the recipe's own.")
+    ] = None,
+    db: Db = DEFAULT_DB,
+    set_: Set = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read and work on at most so many seeds.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a recipe: seeds through the agents into the corpus. The same command resumes."""
+    from cli.run import run_command
+
+    raise typer.Exit(run_command(recipe, seeds or [], db, set_ or [], limit, json))
+
+
+@app.command()
+def status(
+    db: Db = DEFAULT_DB,
+    recipe: OptionalRecipe = None,
+    set_: Set = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="What edits have made stale, and what redoing costs.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show how far a corpus is: seeds, samples, reasons, calls, tokens, cost."""
+    from cli.status import status_command
+
+    raise typer.Exit(status_command(db, recipe, set_ or [], stale, json))
+
+
+@app.command()
+def trace(
+    id: Annotated[str, typer.Argument(help="A sample's or seed's id, or its first characters.")],
+    db: Db = DEFAULT_DB,
+    json: Json = False,
+) -> None:
+    """Tell a sample's or seed's whole story: every agent, prompt, question, answer and verdict."""
+    from cli.trace import trace_command
+
+    raise typer.Exit(trace_command(id, db, json))
+
+
+@app.command()
+def export(
+    out: Annotated[str, typer.Argument(help="The file to write, or a folder.")],
+    db: Db = DEFAULT_DB,
+    recipe: Annotated[str | None, typer.Option(help="Only this recipe's samples.")] = None,
+    format: Annotated[str, typer.Option(help="messages, alpaca or sharegpt.")] = "messages",
+    reasoning: Annotated[
+        str, typer.Option(help="Chain of thought: inline, think (tags) or drop.")
+    ] = "inline",
+    status: Annotated[
+        list[str] | None, typer.Option(help="Which samples; accepted unless said otherwise.")
+    ] = None,
+    allow_simulated: Annotated[
+        bool, typer.Option(help="Include samples that a simulated teacher wrote.")
+    ] = False,
+    terms: Annotated[
+        str, typer.Option(help="Teachers' terms to admit: permitted, unknown (too) or any.")
+    ] = "unknown",
+    json: Json = False,
+) -> None:
+    """Write accepted samples to a file, with a manifest that leads back to the rows."""
+    from cli.export import export_command
+
+    raise typer.Exit(
+        export_command(out, db, recipe, format, reasoning, status, allow_simulated, terms, json)
+    )
+
+
+@app.command()
+def doctor(db: Db = DEFAULT_DB, json: Json = False) -> None:
+    """Prove from the tables that everything adds up; exit code 1 where it does not."""
+    from cli.doctor import doctor_command
+
+    raise typer.Exit(doctor_command(db, json))
+
+
+@app.command()
+def review(
+    id: Annotated[str | None, typer.Argument(help="A held sample; without it, the queue.")] = None,
+    decision: Annotated[str | None, typer.Argument(help="accept or reject.")] = None,
+    db: Db = DEFAULT_DB,
+    reviewer: Annotated[str | None, typer.Option(help="Your name.", envvar="USER")] = None,
+    note: Annotated[str | None, typer.Option(help="Why.")] = None,
+) -> None:
+    """List held samples, or decide one; the next run carries the decision out."""
+    from cli.review import review_command
+
+    raise typer.Exit(review_command(id, decision, db, reviewer, note))
+
+
+@teacher_app.command("check")
+def teacher_check(
+    name: Annotated[str, typer.Argument(help="The teacher's name in the recipe.")],
+    recipe: Annotated[str, typer.Option(help="The recipe that names it.")] = "recipes/quickstart",
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Say in seconds whether a teacher answers, and what it can do."""
+    from cli.teacher import check_command
+
+    raise typer.Exit(check_command(name, recipe, set_ or [], json))
+
+
+@teacher_app.command("simulate")
+def teacher_simulate(
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 8199,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A rate or setting, e.g. server_error=0.1.")
+    ] = None,
+) -> None:
+    """Serve a simulated teacher until Ctrl-C."""
+    from cli.teacher import simulate_command
+
+    raise typer.Exit(simulate_command(port, set_ or []))
+
+
+@prompts_app.command("list")
+def prompts_list(json: Json = False) -> None:
+    """List every prompt with its version, hash and purpose."""
+    from cli.prompts import list_command
+
+    raise typer.Exit(list_command(json))
+
+
+@prompts_app.command("show")
+def prompts_show(name: Annotated[str, typer.Argument(help="agent/name")]) -> None:
+    """Show one prompt."""
+    from cli.prompts import show_command
+
+    raise typer.Exit(show_command(name))
+
+
+@prompts_app.command("diff")
+def prompts_diff(
+    name: Annotated[str, typer.Argument(help="agent/name")],
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Compare a prompt's file with the version that the corpus was last made with."""
+    from cli.prompts import diff_command
+
+    raise typer.Exit(diff_command(name, db))
+
+
+@db_app.command("upgrade")
+def db_upgrade(db: Db = DEFAULT_DB) -> None:
+    """Bring a database to this program's schema version."""
+    from cli.database import upgrade_command
+
+    raise typer.Exit(upgrade_command(db))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point: runs the app; an error a user can cause is shown with cause and solution."""
+    try:
+        return app(arguments)
+    except StillhouseError as error:
+        from cli.show import show_error
+
+        show_error(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

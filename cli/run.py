@@ -1,0 +1,140 @@
+"""`stillhouse run`: reads the recipe, runs it with live progress, says what came of it.
+
+Ctrl-C (and SIGTERM) ask the run to stop; a second one ends the process at once. Exit codes: 0 done,
+1 failed, 3 budget reached, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cli.progress import ProgressView
+from cli.show import console, dollars, errors, print_json, show_error
+from common.errors import StillhouseError
+from graph.recipe import Recipe, load_recipe
+from graph.run import Progress, RunOptions, RunResult, Stop, run_factory
+from storage import corpus
+from storage.database import Database
+from storage.tables import SAMPLE_STATUSES, SEED_STATUSES
+
+EXIT_CODES = {"finished": 0, "failed": 1, "budget_reached": 3, "interrupted": 130}
+
+
+def run_command(
+    recipe_path: str, seeds: list[str], db: str, overrides: list[str], limit: int | None, json: bool
+) -> int:
+    """Runs a recipe; returns the exit code."""
+    recipe = load_recipe(recipe_path, overrides, seeds)
+    progress = Progress()
+    began = time.monotonic()
+    view = ProgressView(recipe.name, progress)
+    with Live(view, console=errors, refresh_per_second=4, transient=True) as live:
+        if not errors.is_terminal:
+            live.stop()
+        result = _run_loop(RunOptions(recipe, db, limit), progress)
+    report = _report(result, recipe, db)
+    _show_intake(progress)
+    for note in progress.notes:
+        console.print(Text(f"Note: {note}"))
+    _show_result(report, result, time.monotonic() - began, db)
+    if result.error is not None:
+        show_error(result.error)
+    if json:
+        print_json(report)
+    return EXIT_CODES[result.status]
+
+
+def _run_loop(options: RunOptions, progress: Progress) -> RunResult:
+    async def go() -> RunResult:
+        return await run_factory(options, progress, _listen_for_signals)
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(go())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(go())
+
+
+def _listen_for_signals(stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.event.is_set():
+            os._exit(130)
+        stop.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked)
+
+
+def _report(result: RunResult, recipe: Recipe, db: str) -> dict[str, Any]:
+    figures = result.progress.figures
+    try:
+        database = Database.open(db)
+        with database.read() as connection:
+            counts = corpus.status_counts(connection, recipe.name)
+        database.close()
+    except StillhouseError:
+        counts = {"seeds": {}, "samples": {}}
+    intake = result.progress.intake
+    return {
+        "run": result.run_id,
+        "status": result.status,
+        "error": result.error.code if result.error else None,
+        "seeds": {s: counts["seeds"].get(s, 0) for s in SEED_STATUSES},
+        "samples": {s: counts["samples"].get(s, 0) for s in SAMPLE_STATUSES},
+        "reasons": dict(figures.reasons.most_common()),
+        "calls": {"made": figures.calls_made, "cached": figures.calls_cached},
+        "attempts_failed": dict(figures.attempts_failed),
+        "tokens": {"prompt": figures.prompt_tokens, "completion": figures.completion_tokens},
+        "cost": figures.cost_usd,
+        "bad_rows": intake.bad_rows if intake else 0,
+    }
+
+
+def _show_intake(progress: Progress) -> None:
+    intake = progress.intake
+    if intake is None:
+        return
+    console.print(Text(intake.report.summary))
+    if intake.known:
+        console.print(f"{intake.known} of these seeds were in the corpus already.")
+
+
+def _show_result(report: dict[str, Any], result: RunResult, took_s: float, db: str) -> None:
+    ended = {
+        "finished": "done",
+        "interrupted": "interrupted; the same command resumes it",
+        "budget_reached": "stopped at the budget's cap; with a higher cap the same command resumes",
+        "failed": "stopped early; once the cause is gone the same command resumes it",
+    }[result.status]
+    console.print(Text(f"\nRun {result.run_id[:12]} {ended} ({took_s:.1f} s).", style="bold"))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for kind in ("seeds", "samples"):
+        parts = [f"{n} {name}" for name, n in report[kind].items() if n]
+        table.add_row(kind, ", ".join(parts) or "none")
+    reasons = [f"{n} {reason.replace(':', ' ', 1)}" for reason, n in report["reasons"].items()]
+    table.add_row("of these now", ", ".join(reasons) or "nothing new")
+    calls, failed = report["calls"], report["attempts_failed"]
+    said = f"{calls['made']} made, {calls['cached']} answered from the corpus"
+    if failed:
+        said += "; tried again: " + ", ".join(f"{n} × {code}" for code, n in failed.items())
+    table.add_row("calls", said)
+    tokens = report["tokens"]
+    table.add_row("tokens", f"{tokens['prompt']:,} asked, {tokens['completion']:,} answered")
+    table.add_row("cost", dollars(report["cost"]))
+    table.add_row("corpus", db)
+    console.print(table)
+    logs = Path("runs") / result.run_id[:12]
+    if logs.is_dir():
+        console.print(f"Server logs: {logs}")

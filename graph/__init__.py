@@ -1,0 +1,1 @@
+"""The state machine that routes every seed through the agents, and what drives it."""

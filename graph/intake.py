@@ -1,0 +1,100 @@
+"""Brings seeds into the corpus: reads every source, gives each seed its identity, counts all rows.
+
+A seed's identity is its words and the recipe's name, not its file or row, so that moved or extended
+files bring in only what is new. The n-th repetition of the same words within one intake is a seed
+of its own (the gate will say what it repeats), and shares its family with the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from agents.categories import known_category
+from common.hashing import digest
+from graph.seeds import SeedRecord, SeedReport, SeedSource, read_seeds
+from storage.corpus import existing_seeds, next_ordinal
+from storage.database import Database
+from storage.tables import Seed, utcnow
+from storage.writer import Change, Writer
+
+BATCH = 500
+
+
+@dataclass
+class Intake:
+    """What one intake found: new and known seeds, and a report on every source."""
+
+    new: int = 0
+    known: int = 0
+    report: SeedReport = field(default_factory=SeedReport)
+
+    @property
+    def bad_rows(self) -> int:
+        """Rows that could not be used, over all sources."""
+        return sum(counts.bad for counts in self.report.sources.values())
+
+
+async def take_in(
+    database: Database, writer: Writer, recipe: str, sources: list[SeedSource], limit: int | None
+) -> Intake:
+    """Reads the sources and commits their seeds; at most `limit` seeds in all."""
+    intake = Intake()
+    repeated: Counter[str] = Counter()
+    with database.read() as connection:
+        ordinal = next_ordinal(connection, recipe)
+    left = limit
+    for source in sources:
+        seeds_of_source = intake.report.watch(read_seeds(source.path, source))
+        while left is None or left > 0:
+            wanted = BATCH if left is None else min(BATCH, left)
+            batch = await asyncio.to_thread(lambda: list(islice(seeds_of_source, wanted)))  # noqa: B023
+            if not batch:
+                break
+            left = None if left is None else left - len(batch)
+            seeds = [_seed_row(recipe, record, repeated) for record in batch]
+            with database.read() as connection:
+                known = existing_seeds(connection, [seed["id"] for seed in seeds])
+            changes = []
+            for seed in seeds:
+                if seed["id"] in known:
+                    continue
+                changes.append(Change("insert", Seed, {**seed, "ordinal": ordinal}))
+                ordinal += 1
+            intake.known += len(seeds) - len(changes)
+            intake.new += len(changes)
+            writer.submit(changes)
+            await writer.room()
+    await writer.flush()
+    return intake
+
+
+def _seed_row(recipe: str, record: SeedRecord, repeated: Counter[str]) -> dict[str, Any]:
+    family = digest([recipe, record.system, record.instruction, record.input, record.reference])
+    n = repeated[family]
+    repeated[family] += 1
+    now = utcnow()
+    return {
+        "id": family if n == 0 else digest([family, n]),
+        "recipe": recipe,
+        "family_id": family,
+        "source": record.source,
+        "row": record.row,
+        "source_shape": record.shape,
+        "system": record.system,
+        "instruction": record.instruction,
+        "input": record.input,
+        "reference": record.reference,
+        "category": known_category(record.category),
+        "language": record.language,
+        "licence": record.licence,
+        "meta": record.meta,
+        "shaped_by": None,
+        "status": "pending",
+        "reason": None,
+        "created_at": now,
+        "updated_at": now,
+    }

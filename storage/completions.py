@@ -1,0 +1,57 @@
+"""The request cache's shelf: which completions the corpus holds, and reading one.
+
+The keys' first 64 bits of every held completion are kept in one sorted array (8 bytes each), so
+that a request the corpus surely does not know costs no query; only a likely hit reads the row.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from typing import Any
+
+from sqlalchemy import select
+
+from storage.database import Database
+from storage.tables import Completion
+
+
+def _prefix(key: str) -> int:
+    return int(key[:16], 16)
+
+
+class CompletionShelf:
+    """The completions held by one corpus; `added` tells it of new ones while a run goes on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        with database.read() as connection:
+            keys = connection.execution_options(yield_per=10_000).execute(select(_COLUMNS.key))
+            self._held = array("Q", sorted(_prefix(key) for (key,) in keys))
+        self._new: set[int] = set()
+
+    def may_hold(self, key: str) -> bool:
+        """False only when no completion is held under this key."""
+        prefix = _prefix(key)
+        if prefix in self._new:
+            return True
+        place = bisect_left(self._held, prefix)
+        return place < len(self._held) and self._held[place] == prefix
+
+    def is_new(self, key: str) -> bool:
+        """Whether the completion may still be on its way into the database."""
+        return _prefix(key) in self._new
+
+    def added(self, key: str) -> None:
+        """A completion was submitted to the writer under this key."""
+        self._new.add(_prefix(key))
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """The row, or None (a prefix can coincide)."""
+        with self._database.read() as connection:
+            row = connection.execute(select(_TABLE).where(_COLUMNS.key == key)).mappings().first()
+            return dict(row) if row is not None else None
+
+
+_TABLE = Completion.__table__  # type: ignore[attr-defined]
+_COLUMNS = _TABLE.c

@@ -1,0 +1,165 @@
+"""Which seeds and samples an edited prompt, another teacher or other settings have made stale.
+
+Every sample says which steps shaped it, and in what shape (prompt, its hash, teacher, settings). A
+sample is stale when one of its steps has another shape now; an accepted one also when a step that
+the recipe now has never touched it. Samples share few distinct lineages, so those are compared, not
+the samples one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Text, cast, func, or_, select, update
+
+from storage.corpus import call_t, sample_t, seed_t
+from storage.tables import utcnow
+
+
+@dataclass(frozen=True, slots=True)
+class StaleGroup:
+    """Samples (or seeds) with one lineage that is no longer current: which step, was and is."""
+
+    kind: str
+    step: str
+    was: str
+    now: str
+    lineage: str
+    count: int
+
+
+@dataclass(frozen=True)
+class CurrentShapes:
+    """For every step the shapes that are current; `required` steps touch every accepted sample."""
+
+    shapes: Mapping[str, Set[str]]
+    required: Sequence[str] = ()
+
+
+def stale_groups(connection: Connection, recipe: str, current: CurrentShapes) -> list[StaleGroup]:
+    """Every lineage that is not current any more, with how many samples or seeds have it."""
+    groups = []
+    for kind, table in (("seed", seed_t), ("sample", sample_t)):
+        text = cast(table.c.shaped_by, Text)
+        query = (
+            select(text, table.c.status, func.count())
+            .where(table.c.recipe == recipe, table.c.shaped_by.is_not(None))
+            .group_by(text, table.c.status)
+        )
+        if kind == "sample":
+            query = query.where(or_(table.c.reason.is_(None), table.c.reason != "superseded"))
+        for lineage, status, count in connection.execute(query):
+            if status == "pending":
+                continue
+            found = _first_difference(orjson.loads(lineage), status, current)
+            if found is not None:
+                groups.append(StaleGroup(kind, *found, lineage, count))
+    return groups
+
+
+def _first_difference(
+    lineage: Mapping[str, str], status: str, current: CurrentShapes
+) -> tuple[str, str, str] | None:
+    for step, shape in lineage.items():
+        now = current.shapes.get(step, frozenset())
+        if shape not in now:
+            return step, shape, _like(shape, now)
+    if status == "accepted":
+        for step in current.required:
+            if step not in lineage:
+                return step, "", _like("", current.shapes[step])
+    return None
+
+
+def _like(shape: str, candidates: Set[str]) -> str:
+    name = shape.partition("#")[0]
+    same = [c for c in candidates if c.partition("#")[0] == name]
+    return (same or sorted(candidates) or ["not part of the recipe any more"])[0]
+
+
+def stale_seed_ids(connection: Connection, recipe: str, groups: Sequence[StaleGroup]) -> set[str]:
+    """The seeds that must walk again because of `groups`."""
+    found: set[str] = set()
+    for kind, table, column in (("seed", seed_t, "id"), ("sample", sample_t, "seed_id")):
+        lineages = {group.lineage for group in groups if group.kind == kind}
+        if lineages:
+            query = select(table.c[column]).where(
+                table.c.recipe == recipe, cast(table.c.shaped_by, Text).in_(lineages)
+            )
+            found.update(row[0] for row in connection.execute(query))
+    return found
+
+
+def cost_before(
+    connection: Connection, recipe: str, groups: Sequence[StaleGroup]
+) -> dict[str, Any]:
+    """What the calls from each stale step onwards cost when they were made: the best estimate of
+    what redoing them costs. `usd` is None where a price was unknown."""
+    total: dict[str, Any] = {"calls": 0, "tokens": 0, "usd": 0.0}
+    for group in groups:
+        agents = _AGENTS_FROM.get(group.step, ())
+        table, owner = (
+            (sample_t, call_t.c.sample_id) if group.kind == "sample" else (seed_t, call_t.c.seed_id)
+        )
+        members = select(table.c.id).where(
+            table.c.recipe == recipe, cast(table.c.shaped_by, Text) == group.lineage
+        )
+        row = connection.execute(
+            select(
+                func.count(),
+                func.coalesce(func.sum(call_t.c.prompt_tokens + call_t.c.completion_tokens), 0),
+                func.coalesce(func.sum(call_t.c.cost_usd), 0.0),
+                func.count().filter(call_t.c.cost_usd.is_(None)),
+            ).where(
+                owner.in_(members),
+                call_t.c.agent.in_(agents),
+                call_t.c.error_type.is_(None),
+                call_t.c.cached.is_(False),
+            )
+        ).one()
+        total["calls"] += row[0]
+        total["tokens"] += row[1]
+        if row[3] or total["usd"] is None:
+            total["usd"] = None
+        else:
+            total["usd"] += row[2]
+    return total
+
+
+_ORDER = ("expansion", "rewriting", "response", "selection", "verification")
+_AGENTS_FROM = {
+    "classify": _ORDER,
+    "expand": _ORDER,
+    "rewrite": _ORDER[1:],
+    "respond": _ORDER[2:],
+    "select": _ORDER[3:],
+    "verify": _ORDER[4:],
+}
+
+
+def reopen(connection: Connection, seeds: Sequence[str]) -> int:
+    """Makes seeds pending again; their samples are replaced as they walk."""
+    for start in range(0, len(seeds), 500):
+        connection.execute(
+            update(seed_t)
+            .where(seed_t.c.id.in_(seeds[start : start + 500]))
+            .values(status="pending", reason=None, updated_at=utcnow())
+        )
+    return len(seeds)
+
+
+def transiently_failed_seeds(
+    connection: Connection, recipe: str, reasons: Sequence[str]
+) -> list[str]:
+    """Seeds that failed, or have a sample that failed, for a reason that may have passed."""
+    on_seed = [*reasons, *(f"expansion_{reason}" for reason in reasons)]
+    failed = select(seed_t.c.id).where(seed_t.c.recipe == recipe, seed_t.c.reason.in_(on_seed))
+    through = select(sample_t.c.seed_id).where(
+        sample_t.c.recipe == recipe,
+        sample_t.c.status == "failed",
+        sample_t.c.reason.in_(reasons),
+    )
+    return [row[0] for row in connection.execute(failed.union(through))]

@@ -1,0 +1,1 @@
+"""Teacher backends and what surrounds a call: retries, limits, budget, pricing, terms, cache."""

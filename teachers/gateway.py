@@ -1,0 +1,250 @@
+"""Everything around one teacher call: cache, single flight, budget, limits, retries, accounting.
+
+In: a `Request`. Out: an `Answer`, or a typed `TeacherError`. In order: a completion that is already
+in the corpus answers at once; an equal request under way is waited for; the budget reserves the
+most the call can cost; the endpoint's limiter gives a slot, for which a call waits as long as it
+takes; transport faults and 5xx are tried again by tenacity with jitter; 429 goes to the limiter and
+is no attempt. Every attempt is reported, also the failed ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    wait_random_exponential,
+)
+
+from teachers.budget import Budget
+from teachers.config import RetrySettings
+from teachers.errors import RateLimited, TeacherError, Unreachable
+from teachers.limiter import AdaptiveLimiter
+from teachers.pricing import Prices, cost, upper_bound_cost, upper_bound_tokens
+from teachers.terms import Contribution
+from teachers.types import Completion, Request, Usage
+
+DEFAULT_COMPLETION_ROOM = 4096
+
+
+class Backend(Protocol):
+    """What answers a request: a chat endpoint or a recording."""
+
+    async def complete(self, request: Request) -> Completion:
+        """One attempt; raises a `TeacherError`."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        ...
+
+
+class CompletionCache(Protocol):
+    """The completions that are in the corpus already."""
+
+    def may_hold(self, key: str) -> bool:
+        """False only when the corpus surely has no completion under this key."""
+        ...
+
+    async def get(self, key: str) -> Completion | None:
+        """The completion, read from the corpus."""
+        ...
+
+
+class NoCache:
+    """For calls outside a run, such as `teacher check`."""
+
+    def may_hold(self, key: str) -> bool:
+        """Nothing is held."""
+        return False
+
+    async def get(self, key: str) -> Completion | None:
+        """Nothing is held."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at one request as the books want it. `error` is None when it was answered."""
+
+    number: int
+    latency_s: float | None
+    error: TeacherError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion with how it came: `cached` (nothing was sent), cost in US dollars or None."""
+
+    completion: Completion
+    cached: bool
+    cost_usd: float | None
+    attempt: Attempt
+
+
+class Gateway:
+    """One teacher with everything around it. `identity` and the contribution name it in the books.
+
+    Args:
+        name: what the recipe calls the teacher.
+        endpoint: its stable identity, which request keys hash.
+        limiter: shared by all teachers on one endpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        endpoint: str,
+        model: str,
+        revision: str | None,
+        backend: Backend,
+        limiter: AdaptiveLimiter,
+        budget: Budget,
+        cache: CompletionCache,
+        retry: RetrySettings,
+        prices: Prices,
+        structured_mode: str,
+        contribution: Contribution,
+        family: str | None,
+    ) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.model = model
+        self.revision = revision
+        self.structured_mode = structured_mode
+        self.contribution = contribution
+        self.family = family
+        self.limiter = limiter
+        self.prices = prices
+        self._backend = backend
+        self._budget = budget
+        self._cache = cache
+        self._retry = retry
+        self._under_way: dict[str, asyncio.Future[Answer]] = {}
+
+    async def answer(
+        self,
+        request: Request,
+        on_answer: Callable[[Answer], None],
+        on_failure: Callable[[Attempt], None],
+    ) -> Answer:
+        """Answers `request`. Each attempt that fails, and the answer, are reported as they come:
+        an answer must reach the books before anything, even a cancellation, can lose it."""
+        while True:
+            if self._cache.may_hold(request.key):
+                held = await self._cache.get(request.key)
+                if held is not None:
+                    answer = Answer(held, True, 0.0, Attempt(0, None))
+                    on_answer(answer)
+                    return answer
+            pending = self._under_way.get(request.key)
+            if pending is None:
+                break
+            # Whoever asked first may fail or be cancelled; then this request asks for itself.
+            await asyncio.wait([pending])
+            if not pending.cancelled() and pending.exception() is None:
+                first = pending.result()
+                answer = Answer(first.completion, True, 0.0, Attempt(0, None))
+                on_answer(answer)
+                return answer
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._under_way[request.key] = future
+        try:
+            answer = await self._paid(request, on_failure)
+            on_answer(answer)
+            future.set_result(answer)
+            return answer
+        finally:
+            del self._under_way[request.key]
+            if not future.done():
+                future.cancel()
+
+    async def _paid(self, request: Request, on_failure: Callable[[Attempt], None]) -> Answer:
+        room = request.sampling.max_tokens or DEFAULT_COMPLETION_ROOM
+        prompt_bound, completion_bound = upper_bound_tokens(request.messages, room, request.schema)
+        bound = prompt_bound + completion_bound
+        reservation = await self._budget.reserve(
+            tokens=bound, usd=upper_bound_cost(self.prices, prompt_bound, completion_bound)
+        )
+        try:
+            completion, attempt = await self._attempts(request, bound, on_failure)
+        except BaseException:
+            # A failed attempt is not billed by any provider we know; one that was cut off by our
+            # own stop may be, but then the run is over.
+            reservation.release()
+            raise
+        usage = completion.usage
+        price = cost(self.prices, usage)
+        reservation.settle(_total(usage), price)
+        return Answer(completion, False, price, attempt)
+
+    async def _attempts(
+        self, request: Request, tokens: int, on_failure: Callable[[Attempt], None]
+    ) -> tuple[Completion, Attempt]:
+        number = 0
+        settings = self._retry
+        patience_ends = time.monotonic() + settings.unreachable_patience_s
+
+        async def once() -> tuple[Completion, Attempt]:
+            nonlocal number
+            number += 1
+            return await self._one_attempt(request, tokens, number, on_failure)
+
+        def give_up(state: RetryCallState) -> bool:
+            assert state.outcome is not None, "tenacity asks after an attempt"
+            if isinstance(state.outcome.exception(), Unreachable):
+                return time.monotonic() >= patience_ends
+            return number >= settings.attempts
+
+        retrying = AsyncRetrying(
+            stop=give_up,
+            wait=wait_random_exponential(
+                multiplier=settings.first_wait_s, max=settings.longest_wait_s
+            ),
+            retry=retry_if_exception(_worth_another_attempt),
+            reraise=True,
+        )
+        return await retrying(once)
+
+    async def _one_attempt(
+        self, request: Request, tokens: int, number: int, on_failure: Callable[[Attempt], None]
+    ) -> tuple[Completion, Attempt]:
+        while True:
+            async with self.limiter.slot(tokens) as slot:
+                began = time.monotonic()
+                try:
+                    completion = await self._backend.complete(request)
+                except RateLimited as error:
+                    self.limiter.throttled(error.retry_after_s, slot)
+                    on_failure(Attempt(number, time.monotonic() - began, error))
+                    continue
+                except TeacherError as error:
+                    if error.overload:
+                        self.limiter.overloaded(slot)
+                    on_failure(Attempt(number, time.monotonic() - began, error))
+                    raise
+                latency = time.monotonic() - began
+                slot.settle(_total(completion.usage))
+                self.limiter.succeeded(latency)
+                return completion, Attempt(number, latency)
+
+    async def close(self) -> None:
+        """Lets go of the backend's connections."""
+        await self._backend.close()
+
+
+def _worth_another_attempt(error: BaseException) -> bool:
+    return isinstance(error, TeacherError) and error.retryable
+
+
+def _total(usage: Usage) -> int | None:
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    return usage.prompt_tokens + usage.completion_tokens
