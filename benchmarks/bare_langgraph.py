@@ -15,6 +15,11 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from pydantic import SecretStr
 
+INSTRUCTION = (
+    "Write two sentences about the history of district {} and why it matters to the people who "
+    "live there, for a visitor who has an afternoon to spend."
+)
+
 
 class State(TypedDict, total=False):
     instruction: str
@@ -60,7 +65,7 @@ async def main(base_url: str, seeds: int, concurrency: int) -> None:
 
     async def one(number: int) -> None:
         async with slots:
-            await compiled.ainvoke({"instruction": f"Write two sentences about topic {number}."})
+            await compiled.ainvoke({"instruction": INSTRUCTION.format(number)})
 
     await asyncio.gather(*(one(number) for number in range(seeds)))
     print(calls)

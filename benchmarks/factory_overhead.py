@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.bare_langgraph import INSTRUCTION
 from benchmarks.support import run, stillhouse
 from teachers.simulated.child import SimulatedChild
 from teachers.simulated.settings import SimulatedSettings
@@ -54,7 +55,7 @@ def write_seeds(path: Path, count: int) -> None:
     with path.open("w") as file:
         for number in range(count):
             seed = {
-                "instruction": f"Write two sentences about topic {number}.",
+                "instruction": INSTRUCTION.format(number),
                 "category": "writing",
                 "language": "en",
             }

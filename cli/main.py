@@ -6,6 +6,7 @@ answers at once.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated, Any
 
@@ -58,6 +59,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a recipe: seeds through the agents into the corpus. The same command resumes."""
+    # What start-up makes stays to the end: the collector need not walk through it again and again.
+    gc.disable()
     from cli.run import run_command
 
     raise typer.Exit(run_command(recipe, seeds or [], db, set_ or [], limit, json))
@@ -83,12 +86,13 @@ def status(
 def trace(
     id: Annotated[str, typer.Argument(help="A sample's or seed's id, or its first characters.")],
     db: Db = DEFAULT_DB,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.")] = False,
     json: Json = False,
 ) -> None:
     """Tell a sample's or seed's whole story: every agent, prompt, question, answer and verdict."""
     from cli.trace import trace_command
 
-    raise typer.Exit(trace_command(id, db, json))
+    raise typer.Exit(trace_command(id, db, full, json))
 
 
 @app.command()

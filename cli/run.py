@@ -7,6 +7,7 @@ Ctrl-C (and SIGTERM) ask the run to stop; a second one ends the process at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -57,6 +58,9 @@ def _run_loop(options: RunOptions, progress: Progress) -> RunResult:
     async def go() -> RunResult:
         return await run_factory(options, progress, _listen_for_signals)
 
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+    gc.enable()
     try:
         import uvloop
     except ImportError:

@@ -8,12 +8,14 @@ Each part of the code owns its own settings model; this module only puts them to
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from agents.categories import CATEGORIES, Category
 from agents.expansion import ExpansionSettings
@@ -144,6 +146,12 @@ def load_recipe(
     file = _find(Path(path))
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            f"The recipe {file} cannot be read.",
+            cause=error.strerror or str(error),
+            solution="Check that it is a file and that you may read it.",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"The recipe {file} is not valid YAML.",
@@ -161,6 +169,7 @@ def load_recipe(
     _resolve_paths(document, file.parent)
     if seeds:
         document["seeds"] = list(seeds)
+    _refuse_credentials(document, file)
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
@@ -190,7 +199,7 @@ def _apply(document: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place = document
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        inner = place[parent] = {} if place.get(parent) is None else place[parent]
         if not isinstance(inner, dict):
             raise RecipeError(
                 f"'--set {override}' leads into '{parent}', which is not a section.",
@@ -198,7 +207,32 @@ def _apply(document: dict[str, Any], override: str) -> None:
                 solution="Set that key itself, or correct the path.",
             )
         place = inner
-    place[last] = yaml.safe_load(value) if value else None
+    try:
+        place[last] = yaml.safe_load(value) if value else None
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            f"'--set {override}' gives a value that is not valid YAML.",
+            cause=str(error),
+            solution="Close every bracket and quotation mark; in a shell, quote the whole "
+            "key=value.",
+        ) from error
+
+
+def _refuse_credentials(value: Any, file: Path, *place: str) -> None:
+    """A recipe's text goes into the corpus, so a key that someone wrote into it may not pass."""
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _refuse_credentials(item, file, *place, str(number))
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, str) and item and _CREDENTIAL.search(str(key)):
+            raise RecipeError(
+                f"The recipe {file} holds a credential: {'.'.join((*place, str(key)))}.",
+                cause="Recipes are kept in the corpus and shown, so no key or password may stand "
+                "in one.",
+                solution="Put it into an environment variable; a teacher names its key's variable "
+                "under api_key_env, and a managed server inherits the whole environment.",
+            )
+        _refuse_credentials(item, file, *place, str(key))
 
 
 def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
@@ -237,7 +271,8 @@ def _beside(path: str, folder: Path) -> str:
 
 
 def _explain(error: ValidationError, file: Path) -> RecipeError:
-    first = error.errors()[0]
+    # A misspelt key often also leaves a required one missing; the misspelling is the cause.
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
     if first["type"] == "extra_forbidden":
         wrong = str(first["loc"][-1])
@@ -253,12 +288,25 @@ def _explain(error: ValidationError, file: Path) -> RecipeError:
     more = f" ({count - 1} more after this one)" if count > 1 else ""
     return RecipeError(
         f"The recipe {file} has a value that cannot be used: {where or 'the whole'}{more}.",
-        cause=str(first["msg"]),
-        solution=f"Correct it; what was read: {str(first.get('input'))[:120]!r}.",
+        cause=str(first["msg"]).removeprefix("Value error, "),
+        solution=f"Correct it{_as_read(first)}.",
     )
 
 
+def _as_read(fault: ErrorDetails) -> str:
+    """The value at fault, unless it is a whole section or may hold a key."""
+    value, place = fault.get("input"), fault["loc"]
+    if isinstance(value, dict | list) or (place and place[-1] in ("base_url", "api_key_env")):
+        return ""
+    return f"; what was read: {str(value)[:120]!r}"
+
+
 _UNION_TAGS = ("openai", "vllm", "simulated", "recorded")
+_CREDENTIAL = re.compile(
+    r"(?:^|[_-])(?:api[_-]?key|access[_-]?key|secret|secret[_-]?key|password|authorization)$"
+    r"|(?:^|[_-])(?:access|api|auth|bearer|hf|hub)[_-]token$|^token$",
+    re.IGNORECASE,
+)
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> set[str]:

@@ -24,7 +24,7 @@ from storage.errors import (
     StorageFull,
 )
 from storage.locking import RunLock
-from storage.migrate import current_revision, head_revision, known_revisions, upgrade
+from storage.schema import SCHEMA_VERSION, create_schema, schema_version
 
 DEFAULT_DATABASE = "stillhouse.db"
 
@@ -158,7 +158,9 @@ def _check_path(path: str, *, create: bool) -> None:
 
 
 def _other_version(name: str, found: str) -> SchemaMismatch:
-    what = f"'{name}' has schema version {found}; this Stillhouse reads {head_revision()}."
+    what = f"'{name}' has schema version {found}; this Stillhouse reads {SCHEMA_VERSION}."
+    from storage.migrate import known_revisions  # Alembic, which only an upgrade needs
+
     if found in known_revisions():
         return SchemaMismatch(
             what,
@@ -197,8 +199,8 @@ class Database:
             with translated_errors(str(database.name)):
                 found = database._schema_version(may_be_empty=create)
                 if found is None:
-                    upgrade(database.engine)
-                elif found != head_revision():
+                    create_schema(database.engine)
+                elif found != SCHEMA_VERSION:
                     raise _other_version(str(database.name), found)
         except StorageError:
             database.close()
@@ -228,8 +230,8 @@ class Database:
     def _schema_version(self, *, may_be_empty: bool) -> str | None:
         """The schema version of a corpus; None for an empty database, where there may be one."""
         with self.engine.connect() as connection:
-            found = current_revision(connection)
             tables = set(inspect(connection).get_table_names())
+            found = schema_version(connection, tables)
         if found is not None:
             return found
         if not tables:

@@ -27,7 +27,7 @@ from storage.corpus import reason_counts, sample_t, seed_t
 from storage.database import Database
 from storage.errors import NotFound, StorageError, StorageFull
 from storage.export_formats import FORMATS, REASONING, export_line
-from storage.migrate import head_revision
+from storage.schema import SCHEMA_VERSION
 from storage.tables import SAMPLE_STATUSES, Export, utcnow
 
 TERMS = {
@@ -210,7 +210,7 @@ def _left_out(connection: Connection, options: ExportOptions) -> dict[str, int]:
     """How many samples stay out for each reason; refuses where none is left."""
     reason = _stays_out(options)
     counted = select(reason.label("reason"), func.count()).where(_meant(options))
-    counts = dict(connection.execute(counted.group_by(reason)).tuples().all())
+    counts: dict[Any, int] = dict(connection.execute(counted.group_by(reason)).tuples().all())
     if not counts.pop(None, 0):
         raise _nothing(connection, options, counts)
     return dict(sorted(counts.items()))
@@ -289,7 +289,7 @@ def _manifest(
         "filters": options.filters,
         "rows": tally.rows,
         "sha256": tally.hash.hexdigest(),
-        "schema_version": head_revision(),
+        "schema_version": SCHEMA_VERSION,
         "recipes": sorted_counts(tally.recipes),
         "statuses": sorted_counts(tally.statuses),
         "categories": sorted_counts(tally.categories),

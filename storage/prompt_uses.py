@@ -85,7 +85,7 @@ def _shaped_by(connection: Connection, name: str) -> dict[str, Counter[str]]:
         counts[kind] = Counter()
         for text, n in connection.execute(query):
             for shape in set(orjson.loads(text).values()):
-                prompt, hash_in_short, _ = shape.split("#")
+                prompt, _, rest = shape.partition("#")
                 if prompt == name:
-                    counts[kind][hash_in_short] += n
+                    counts[kind][rest.partition("#")[0]] += n
     return counts

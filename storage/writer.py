@@ -49,7 +49,7 @@ class Writer:
     """
 
     def __init__(
-        self, database: Database, *, linger_s: float = 0.02, high_water: int = 4000
+        self, database: Database, *, linger_s: float = 0.05, high_water: int = 4000
     ) -> None:
         self._database = database
         self._linger_s = linger_s

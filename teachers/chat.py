@@ -18,6 +18,7 @@ from langchain_core.caches import BaseCache
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
+    BaseCallbackManager,
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import LanguageModelInput
@@ -173,6 +174,9 @@ class TeacherChat(ChatOpenAI):
 
     def _is_watched(self, config: RunnableConfig | None) -> bool:
         callbacks = ensure_config(config).get("callbacks")
+        if isinstance(callbacks, BaseCallbackManager) and not (self.callbacks or self.verbose):
+            # A manager inherited from a graph's node has had tracing put in already.
+            return bool(callbacks.handlers) or bool(self.rate_limiter) or self.cache is not False
         manager = AsyncCallbackManager.configure(callbacks, self.callbacks, self.verbose)
         return bool(manager.handlers or self.rate_limiter or self.cache is not False)
 

@@ -11,7 +11,14 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from teachers.limiter import LimitSettings
 from teachers.pricing import Prices
@@ -71,6 +78,18 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _checked_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        raise ValueError(
+            "api_key_env is the name of an environment variable, such as OPENAI_API_KEY; the key "
+            "itself must not stand in a recipe"
+        )
+    return name
+
+
+KeyVariable = Annotated[str, AfterValidator(_checked_variable)]
+
+
 class OpenAITeacher(TeacherSettings):
     """An OpenAI-compatible endpoint, e.g. a provider's API or a gateway."""
 
@@ -78,7 +97,7 @@ class OpenAITeacher(TeacherSettings):
     base_url: str
     model: str
     revision: str | None = None
-    api_key_env: str | None = None
+    api_key_env: KeyVariable | None = None
     return_token_ids: bool = False
 
     _url = field_validator("base_url")(_checked_url)
@@ -96,7 +115,7 @@ class VllmTeacher(TeacherSettings):
     base_url: str | None = None
     model: str | None = None
     revision: str | None = None
-    api_key_env: str | None = None
+    api_key_env: KeyVariable | None = None
     return_token_ids: bool = True
     prices: Prices = Prices(usd_per_million_prompt_tokens=0, usd_per_million_completion_tokens=0)
 
@@ -130,6 +149,11 @@ class SimulatedTeacher(TeacherSettings):
     family: str | None = "simulated"
     prices: Prices = Prices(usd_per_million_prompt_tokens=0, usd_per_million_completion_tokens=0)
     terms: Terms = Terms(allows_training="false", note="simulated answers: for rehearsal only")
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_url(value)
 
     @property
     def model_name(self) -> str:

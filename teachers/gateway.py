@@ -188,13 +188,24 @@ class Gateway:
     async def _attempts(
         self, request: Request, tokens: int, on_failure: Callable[[Attempt], None]
     ) -> tuple[Completion, Attempt]:
+        began = time.monotonic()
+        try:
+            return await self._one_attempt(request, tokens, 1, on_failure)
+        except TeacherError as error:
+            if not error.retryable:
+                raise
+            first: TeacherError | None = error
         number = 0
         settings = self._retry
-        patience_ends = time.monotonic() + settings.unreachable_patience_s
+        patience_ends = began + settings.unreachable_patience_s
 
         async def once() -> tuple[Completion, Attempt]:
-            nonlocal number
+            # Tenacity comes in only once an attempt has failed, and is told of that one first.
+            nonlocal number, first
             number += 1
+            if first is not None:
+                failed, first = first, None
+                raise failed
             return await self._one_attempt(request, tokens, number, on_failure)
 
         def give_up(state: RetryCallState) -> bool:

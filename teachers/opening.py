@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from teachers.budget import Budget
 from teachers.chat import TeacherChat
@@ -48,6 +49,8 @@ class Fleet:
         self._servers: list[VllmServer | SimulatedChild] = []
         self._watchers: list[asyncio.Task[None]] = []
         self.gateways: dict[str, Gateway] = {}
+        # What each teacher's endpoint lists, for `teacher check`.
+        self.models: dict[str, list[dict[str, Any]]] = {}
         self.died = asyncio.Event()
         self.death: TeacherError | None = None
 
@@ -119,10 +122,12 @@ class Fleet:
             return_token_ids=getattr(settings, "return_token_ids", False),
         )
         gateway = self._gateway(name, settings, endpoint_identity(settings), chat, limited_by=url)
+        # Known already, so that `close` closes it even if it does not answer now.
+        self.gateways[name] = gateway
         # One question before thousands: an address nobody answers at, or a key that is refused,
         # should be known now. A server that does not list its models is still a server.
         with contextlib.suppress(ModelNotFound):
-            await chat.list_models()
+            self.models[name] = await chat.list_models()
         return gateway
 
     def _gateway(
