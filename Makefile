@@ -21,11 +21,7 @@ help:
 run: $(VENV)/.factory
 	$(BIN)/stillhouse run recipes/quickstart --db quickstart.db
 	@echo
-	@echo "Next:"
-	@echo "  . $(VENV)/bin/activate"
-	@echo "  stillhouse status --db quickstart.db"
-	@echo "  stillhouse trace --db quickstart.db \$$(stillhouse samples --db quickstart.db --limit 1 --ids)"
-	@echo "  stillhouse export corpus.jsonl --db quickstart.db --allow-simulated"
+	@echo "(first: . $(VENV)/bin/activate)"
 	@echo "Another teacher is one line: see docs/teachers.md"
 
 test: $(VENV)/.dev

@@ -8,9 +8,9 @@ model together with what is wrong with it; after the last complaint the failure 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 
 from agents.prompts import RenderedPrompt
 from teachers.errors import EmptyAnswer, SchemaFailure
@@ -20,7 +20,11 @@ from teachers.types import Completion, Message
 
 MAX_COMPLAINTS = 2
 MAX_EMPTY_ASKS = 3
+# An empty answer that ended like this ended for a reason, which asking again would not change.
+_REASONS = ("length", "content_filter")
 
+# What has to say something: white space alone is complained about.
+SomeText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -105,7 +109,7 @@ async def ask_text(asker: Asker, role: str, prompt: RenderedPrompt, round: int =
     for n in range(MAX_EMPTY_ASKS):
         reply = await asker.ask(Ask(role, prompt, n=round * MAX_EMPTY_ASKS + n))
         completion = reply.completion
-        if completion.content.strip() or completion.refusal or completion.finish_reason == "length":
+        if completion.content.strip() or completion.refusal or completion.finish_reason in _REASONS:
             return reply
     raise EmptyAnswer(
         f"The {role} teacher answered with nothing, {MAX_EMPTY_ASKS} times.",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents.asking import Asker, Structured, ask_structured
+from agents.asking import Asker, SomeText, Structured, ask_structured
 from agents.categories import CATEGORIES, Category, known_category, language_name
 from agents.prompts import PromptLibrary
 from agents.settings import RoleSettings
@@ -45,7 +45,7 @@ class VariantAnswer(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    instruction: str = Field(min_length=1)
+    instruction: SomeText
     category: str
 
 

@@ -8,12 +8,13 @@ SQL, planning) are asked for a chain of thought, others are not. Paper: arXiv 25
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from agents.asking import Asker, Reply, ask_structured, ask_text
+from agents.asking import Asker, Reply, SomeText, ask_structured, ask_text
 from agents.categories import CHAIN_OF_THOUGHT, Category, language_name
 from agents.expansion import Task
 from agents.prompts import PromptLibrary
@@ -43,7 +44,7 @@ class RewriteAnswer(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    instruction: str = Field(min_length=1)
+    instruction: SomeText
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ async def rewrite(
     """
     prompt = prompts.get(settings.prompt).render(_variables(task, feedback))
     answer = await ask_structured(asker, REWRITING_ROLE, prompt, "rewrite", RewriteAnswer)
-    reworded = answer.value.instruction.strip()
+    reworded = answer.value.instruction
     if numbers_in(reworded) != numbers_in(task.instruction):
         return Rewritten(task.instruction, answer.reply, "the rewording changed the numbers")
     return Rewritten(reworded, answer.reply)
@@ -128,9 +129,26 @@ def response_prompt(settings: ResponseSettings, category: str) -> str:
     return settings.steps_prompt if category in settings.chain_of_thought else settings.prompt
 
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# A minus belongs to the number unless something that it could be taken from stands before it. A
+# full-width comma groups full-width digits only; between others it lists.
+_NUMBER = re.compile(
+    r"(?P<minus>(?<![A-Za-z0-9０-９)\]])[-−－])?(?P<digits>\d+(?:[.,]\d+|[．，][０-９]+)*)"
+)
+_IN_ONE_SIGN = re.compile("[²³¹¼½¾⁰-⁹₀-₉⅐-⅟↉①-⒛]")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_PLAIN_SEPARATORS = str.maketrans("．，", ".,")
 
 
 def numbers_in(text: str) -> list[str]:
-    """Every number written in digits, sorted, separators dropped: what a rewording must keep."""
-    return sorted(match.replace(",", "") for match in _NUMBER.findall(text))
+    """Every number written in digits, sorted, the same however it is written: 1,000 and １０００
+    are 1000. Of a superscript or a fraction in one character (², ½) the character counts."""
+    found = _IN_ONE_SIGN.findall(text)
+    for match in _NUMBER.finditer(text):
+        digits = "".join(
+            str(unicodedata.decimal(c)) if c.isdecimal() else c
+            for c in match["digits"].translate(_PLAIN_SEPARATORS)
+        )
+        parts = [digits.replace(",", "")] if _GROUPED.fullmatch(digits) else digits.split(",")
+        parts[0] = f"-{parts[0]}" if match["minus"] else parts[0]
+        found += parts
+    return sorted(found)

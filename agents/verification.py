@@ -104,13 +104,15 @@ async def verify(
     if any(r.decisive for r in failed):
         return Verification("fail", findings, _feedback_from_checks(failed))
     if any(r.decisive for r in results) or not settings.judge:
-        return Verification("fail" if failed else "pass", findings, _feedback_from_checks(failed))
+        # With neither checks nor a judge nobody has looked, and that is no pass.
+        label: Label = "fail" if failed else "pass" if results else "unscored"
+        return Verification(label, findings, _feedback_from_checks(failed))
     judged = await _judge(asker, prompts, settings, task, response, reasoning)
     findings = (*findings, judged)
     feedback = _feedback_from_checks(failed)
     if judged.label == "fail":
         feedback = "\n".join(filter(None, (feedback, str(judged.evidence["evidence"]))))
-    label: Label = "fail" if failed and judged.label == "pass" else judged.label
+    label = "fail" if failed else judged.label
     return Verification(label, findings, feedback)
 
 

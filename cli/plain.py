@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+from rich.cells import cell_len, set_cell_size
+
 # CSI sequences; OSC, DCS, SOS, PM and APC strings up to their end; two-character escapes.
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
@@ -23,7 +25,16 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", _LINE_END.sub("\n", _ESCAPE.sub("", text)))
 
 
-def one_line(text: str, characters: int) -> str:
-    """The beginning of `text` on one line."""
-    line = " ".join(plain(text[: 4 * characters]).split())
-    return line if len(line) <= characters else f"{line[: characters - 1].rstrip()}…"
+def one_line(text: str, width: int) -> str:
+    """The beginning of `text` on one line of at most `width` cells; a Japanese or Chinese character
+    takes two."""
+    # Room for what is taken out; a longer text is never needed whole.
+    line = " ".join(plain(text[: 4 * width]).split())
+    if cell_len(line) <= width:
+        return line
+    return f"{set_cell_size(line, width - 1).rstrip()}…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `2,000 seeds`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -17,14 +17,17 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import make_url
 
+from cli.plain import plain
 from cli.progress import ProgressView
 from cli.show import console, dollars, errors, print_json, show_error
 from common.errors import StillhouseError
 from graph.recipe import Recipe, load_recipe
-from graph.run import Progress, RunOptions, RunResult, Stop, run_factory
+from graph.run import Progress, RunOptions, RunResult, run_factory
+from graph.stop import Stop
 from storage import corpus
-from storage.database import Database
+from storage.database import DEFAULT_DATABASE, Database
 from storage.tables import SAMPLE_STATUSES, SEED_STATUSES
 
 EXIT_CODES = {"finished": 0, "failed": 1, "budget_reached": 3, "interrupted": 130}
@@ -43,12 +46,15 @@ def run_command(
             live.stop()
         result = _run_loop(RunOptions(recipe, db, limit), progress)
     report = _report(result, recipe, db)
+    shown = _without_password(db)
     _show_intake(progress)
     for note in progress.notes:
-        console.print(Text(f"Note: {note}"))
-    _show_result(report, result, time.monotonic() - began, db)
+        console.print(Text(plain(f"Note: {note}")))
+    _show_result(report, result, time.monotonic() - began, shown)
     if result.error is not None:
         show_error(result.error)
+    else:
+        _show_next(recipe.name, db, shown)
     if json:
         print_json(report)
     return EXIT_CODES[result.status]
@@ -106,11 +112,33 @@ def _report(result: RunResult, recipe: Recipe, db: str) -> dict[str, Any]:
     }
 
 
+def _without_password(db: str) -> str:
+    return make_url(db).render_as_string(hide_password=True) if "://" in db else db
+
+
+def _show_next(recipe: str, db: str, shown: str) -> None:
+    """What a newcomer would type now, with a sample of this corpus that has something to tell."""
+    database = Database.open(db)
+    with database.read() as connection:
+        sample = corpus.telling_sample(connection, recipe)
+    database.close()
+    if sample is None:
+        return
+    identifier, simulated = sample
+    allow = " --allow-simulated" if simulated else ""
+    at = "" if db == DEFAULT_DATABASE else f" --db {shown}"
+    console.print(Text("\nNext", style="bold"))
+    console.print(Text(f"  stillhouse trace {identifier[:12]}{at}      one sample's whole story"))
+    console.print(Text(f"  stillhouse status{at}"))
+    console.print(Text(f"  stillhouse export corpus.jsonl{at}{allow}"))
+
+
 def _show_intake(progress: Progress) -> None:
     intake = progress.intake
     if intake is None:
         return
-    console.print(Text(intake.report.summary))
+    if summary := plain(intake.report.summary):
+        console.print(Text(summary))
     if intake.known:
         console.print(f"{intake.known} of these seeds were in the corpus already.")
 
@@ -128,7 +156,7 @@ def _show_result(report: dict[str, Any], result: RunResult, took_s: float, db: s
         parts = [f"{n} {name}" for name, n in report[kind].items() if n]
         table.add_row(kind, ", ".join(parts) or "none")
     reasons = [f"{n} {reason.replace(':', ' ', 1)}" for reason, n in report["reasons"].items()]
-    table.add_row("of these now", ", ".join(reasons) or "nothing new")
+    table.add_row("in this run", ", ".join(reasons) or "nothing was left to do")
     calls, failed = report["calls"], report["attempts_failed"]
     said = f"{calls['made']} made, {calls['cached']} answered from the corpus"
     if failed:
@@ -137,7 +165,7 @@ def _show_result(report: dict[str, Any], result: RunResult, took_s: float, db: s
     tokens = report["tokens"]
     table.add_row("tokens", f"{tokens['prompt']:,} asked, {tokens['completion']:,} answered")
     table.add_row("cost", dollars(report["cost"]))
-    table.add_row("corpus", db)
+    table.add_row("corpus", Text(plain(db)))
     console.print(table)
     logs = Path("runs") / result.run_id[:12]
     if logs.is_dir():

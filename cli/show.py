@@ -9,6 +9,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from cli.plain import plain
 from common.errors import StillhouseError
 
 console = Console(highlight=False, soft_wrap=True)
@@ -18,12 +19,12 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 def show_error(error: StillhouseError) -> None:
     """What happened, why, what to do, and the next command."""
     text = Text("Error: ", style="bold red")
-    text.append(error.what, style="bold")
-    text.append(f"\n  Cause     {error.cause}", style="")
-    text.append(f"\n  Solution  {error.solution}")
+    text.append(plain(error.what), style="bold")
+    text.append(f"\n  Cause     {plain(error.cause)}")
+    text.append(f"\n  Solution  {plain(error.solution)}")
     if error.command:
         text.append("\n  Next      ")
-        text.append(error.command, style="cyan")
+        text.append(plain(error.command), style="cyan")
     errors.print(text)
 
 

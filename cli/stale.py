@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.prompts import PromptLibrary
-from cli.plain import plain
+from cli.plain import counted, plain
 from cli.show import console, dollars
 from common.paths import prompts_folder
 from graph.changes import StepChange, explain, read_resolved
@@ -28,9 +28,10 @@ from storage.summary import TeacherFigures
 
 @dataclass(frozen=True)
 class StaleState:
-    """What is stale: `seeds` walk again at the next run, `samples` are replaced by it. `redo` is
-    what the calls concerned took the first time."""
+    """What of a recipe is stale: `seeds` walk again at the next run, `samples` are replaced by it.
+    `redo` is what the calls concerned took the first time."""
 
+    recipe: str
     seeds: int
     samples: int
     steps: list[tuple[StaleStep, StepChange]]
@@ -63,6 +64,44 @@ class StaleState:
             },
         }
 
+    def show(self) -> None:
+        """Tells people."""
+        if not self.seeds:
+            console.print(
+                f"Nothing of {self.recipe} is stale: prompts, teachers and settings are the same."
+            )
+            return
+        console.print(
+            Text(
+                f"Stale of {self.recipe}: {counted(self.samples, 'sample')}. The next run walks "
+                f"{counted(self.seeds, 'seed')} again.",
+                style="bold",
+            )
+        )
+        table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
+        table.add_column("step")
+        table.add_column("what has changed")
+        table.add_column("seeds", justify="right")
+        table.add_column("samples", justify="right")
+        # One step can have several prompts; what changed in all of them alike is told once.
+        rows: dict[tuple[str, tuple[str, ...]], Counter[str]] = defaultdict(Counter)
+        for step, change in self.steps:
+            rows[step.step, change.words].update(seeds=step.seeds, samples=step.samples)
+        for (step_name, words), n in rows.items():
+            counts = (f"{n[what]:,}" if n[what] else "·" for what in ("seeds", "samples"))
+            table.add_row(step_name, Text("\n".join(map(plain, words))), *counts)
+        console.print(table)
+        redo = self.redo
+        cost = dollars(redo.usd)
+        if redo.unpriced_calls:
+            cost = f"an unknown sum ({dollars(redo.known_usd)} of it known)"
+        console.print(
+            f"The calls concerned took {redo.calls_made:,} calls, "
+            f"{redo.prompt_tokens + redo.completion_tokens:,} tokens and {cost} the first time. "
+            "Redoing takes at most\nabout as much: a question that comes out unchanged is answered "
+            "from the corpus."
+        )
+
 
 def find_stale(database: Database, recipe: Recipe) -> StaleState:
     """Compares the corpus with the recipe and the prompt files as they are now."""
@@ -84,45 +123,9 @@ def find_stale(database: Database, recipe: Recipe) -> StaleState:
             )
             steps.append((step, change))
         return StaleState(
+            recipe=recipe.name,
             seeds=len(staleness.stale_seed_ids(connection, recipe.name, groups)),
             samples=sum(group.count for group in groups if group.kind == "sample"),
             steps=steps,
             redo=redoing.redo_cost(connection, recipe.name, groups),
         )
-
-
-def show_stale(state: StaleState, name: str) -> None:
-    """Tells people."""
-    if not state.seeds:
-        console.print(f"Nothing of {name} is stale: prompts, teachers and settings are the same.")
-        return
-    console.print(
-        Text(
-            f"{state.samples:,} samples of {name} are stale; the next run walks {state.seeds:,} "
-            "seeds again.",
-            style="bold",
-        )
-    )
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
-    table.add_column("step")
-    table.add_column("what has changed")
-    table.add_column("seeds", justify="right")
-    table.add_column("samples", justify="right")
-    # One step can have several prompts; what changed in all of them alike is told once.
-    rows: dict[tuple[str, tuple[str, ...]], Counter[str]] = defaultdict(Counter)
-    for step, change in state.steps:
-        rows[step.step, change.words].update(seeds=step.seeds, samples=step.samples)
-    for (name_of_step, words), n in rows.items():
-        counts = (f"{n[what]:,}" if n[what] else "·" for what in ("seeds", "samples"))
-        table.add_row(name_of_step, Text("\n".join(map(plain, words))), *counts)
-    console.print(table)
-    redo = state.redo
-    cost = dollars(redo.usd)
-    if redo.unpriced_calls:
-        cost = f"an unknown sum ({dollars(redo.known_usd)} of it known)"
-    console.print(
-        f"The calls concerned took {redo.calls_made:,} calls, "
-        f"{redo.prompt_tokens + redo.completion_tokens:,} tokens and {cost} the first time. "
-        "Redoing takes at most\nabout as much: a question that comes out unchanged is answered "
-        "from the corpus."
-    )

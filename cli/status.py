@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.table import Table
@@ -22,6 +22,9 @@ from storage.database import Database
 from storage.errors import NotFound
 from storage.summary import LatestRun, RecipeFigures, TeacherFigures, summarize
 from storage.tables import SAMPLE_STATUSES
+
+if TYPE_CHECKING:
+    from cli.stale import StaleState
 
 
 class RecipeNeeded(StillhouseError):
@@ -52,24 +55,30 @@ def status_command(
                 solution="Give another --db or --recipe, or run the recipe first.",
                 command=f"stillhouse run {recipe_path} --db {database.name}",
             )
-        report: dict[str, Any] = {
-            "recipes": {name: _report(figures) for name, figures in found.items()}
-        }
-        for name, figures in found.items():
-            _show(name, figures)
-        if not found:
-            console.print("The corpus is empty: no run has taken in a seed yet.")
+        state = None
         if stale and recipe is not None:
-            from cli.stale import find_stale, show_stale
+            from cli.stale import find_stale
 
             state = find_stale(database, recipe)
-            show_stale(state, recipe.name)
-            report["recipes"][recipe.name]["stale"] = state.report()
     finally:
         database.close()
     if json:
-        print_json(report)
+        print_json({"recipes": _reports(found, state)})
+        return 0
+    for name, figures in found.items():
+        _show(name, figures)
+    if not found:
+        console.print("The corpus is empty: no run has taken in a seed yet.")
+    if state is not None:
+        state.show()
     return 0
+
+
+def _reports(found: dict[str, RecipeFigures], state: StaleState | None) -> dict[str, Any]:
+    reports = {name: _report(figures) for name, figures in found.items()}
+    if state is not None:
+        reports[state.recipe]["stale"] = state.report()
+    return reports
 
 
 def _names(database: Database) -> str:

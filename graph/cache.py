@@ -24,7 +24,7 @@ class CorpusCache:
     async def get(self, key: str) -> Completion | None:
         """Reads the completion; one that was only just submitted is waited for."""
         row = await asyncio.to_thread(self._shelf.read, key)
-        if row is None and self._shelf.is_new(key):
+        if row is None:
             await self._writer.flush()
             row = await asyncio.to_thread(self._shelf.read, key)
         return _completion(row) if row is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from common.hashing import digest
+from graph.history import PriorReview
 from graph.services import Services
 from graph.state import GO, Draft, Outcome, SampleState, Status
 from storage.writer import Change
@@ -19,9 +20,8 @@ class Endings:
     async def accept(self, state: SampleState) -> SampleState:
         """The draft is in the corpus, with a reviewer's edits where there are any."""
         draft = state["draft"]
-        prior = self._services.history.get(draft.id)
-        review = prior.review if prior else None
-        if review is not None:
+        if state["step"].reason == "accepted_by_human":
+            review = self._review(draft.id)
             draft = replace(
                 draft,
                 instruction=review.edited_instruction or draft.instruction,
@@ -45,17 +45,23 @@ class Endings:
         services, step = self._services, state["step"]
         further: list[Change] = []
         prior = services.history.get(draft.id)
-        if prior is not None and prior.review is not None and status in ("accepted", "rejected"):
-            further.append(self._human_verdict(draft.id))
+        if prior is not None and prior.review is not None:
+            if step.reason in ("accepted_by_human", "rejected_by_human"):
+                further.append(self._human_verdict(draft.id))
+            # Also where the words have changed since: then a person is to decide on the new ones.
             further.append(services.books.review_applied(prior.review.id))
         services.books.sample(draft, status, step.reason, *further, detail=step.detail)
         if status in ("rejected", "failed") and step.reason not in GATE_REASONS:
             services.gates.give_back(draft.category)
         return {"outcomes": [Outcome(draft.id, status, step.reason)]}
 
-    def _human_verdict(self, sample_id: str) -> Change:
+    def _review(self, sample_id: str) -> PriorReview:
         review = self._services.history[sample_id].review
         assert review is not None, "asked only where there is one"
+        return review
+
+    def _human_verdict(self, sample_id: str) -> Change:
+        review = self._review(sample_id)
         label = "fail" if review.decision == "reject" else "pass"
         evidence = {"reviewer": review.reviewer, "note": review.note, "decision": review.decision}
         return self._services.books.verdict(sample_id, "human", "human", label, evidence)

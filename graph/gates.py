@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from common.compact_set import CompactSet
 from common.hashing import digest_text
 
 _SPACES = re.compile(r"\s+")
@@ -38,17 +39,13 @@ class Gates:
         live: Mapping[str, int] | None = None,
         quotas: Mapping[str, int] | None = None,
     ) -> None:
-        self._known = {int(print_, 16) for print_ in known}
+        self._known = CompactSet(int(print_, 16) for print_ in known)
         self._live = dict(live or {})
         self._quotas = dict(quotas or {})
 
     def is_duplicate(self, print_: str) -> bool:
         """Whether these words were let in before; if not, they are from now on."""
-        number = int(print_, 16)
-        if number in self._known:
-            return True
-        self._known.add(number)
-        return False
+        return not self._known.add(int(print_, 16))
 
     def quota(self, category: str) -> int | None:
         """The bound for a category."""

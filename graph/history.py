@@ -17,7 +17,8 @@ class PriorDecision:
 
 @dataclass(frozen=True, slots=True)
 class PriorReview:
-    """A person's decision that waits to be carried out, or was."""
+    """A person's decision that waits to be carried out, or was. `text_hash` says which words it is
+    about; None where that was not kept."""
 
     id: str
     decision: str
@@ -25,6 +26,7 @@ class PriorReview:
     note: str | None
     edited_instruction: str | None
     edited_response: str | None
+    text_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from agents.categories import known_category
+from common.compact_set import CompactSet
 from common.hashing import digest
 from graph.seeds import SeedRecord, SeedReport, SeedSource, read_seeds
 from storage.corpus import existing_seeds, next_ordinal
@@ -43,7 +44,7 @@ async def take_in(
 ) -> Intake:
     """Reads the sources and commits their seeds; at most `limit` seeds in all."""
     intake = Intake()
-    repeated: Counter[str] = Counter()
+    seen = _Seen()
     with database.read() as connection:
         ordinal = next_ordinal(connection, recipe)
     left = limit
@@ -55,7 +56,7 @@ async def take_in(
             if not batch:
                 break
             left = None if left is None else left - len(batch)
-            seeds = [_seed_row(recipe, record, repeated) for record in batch]
+            seeds = [_seed_row(recipe, record, seen) for record in batch]
             with database.read() as connection:
                 known = existing_seeds(connection, [seed["id"] for seed in seeds])
             changes = []
@@ -72,10 +73,23 @@ async def take_in(
     return intake
 
 
-def _seed_row(recipe: str, record: SeedRecord, repeated: Counter[str]) -> dict[str, Any]:
+class _Seen:
+    """How often the same words have come in this intake; only repeated ones take a whole entry."""
+
+    def __init__(self) -> None:
+        self._once = CompactSet()
+        self._repeated: Counter[str] = Counter()
+
+    def before(self, family: str) -> int:
+        """How often `family` came before now."""
+        if not self._once.add(int(family[:16], 16)):
+            self._repeated[family] += 1
+        return self._repeated.get(family, 0)
+
+
+def _seed_row(recipe: str, record: SeedRecord, seen: _Seen) -> dict[str, Any]:
     family = digest([recipe, record.system, record.instruction, record.input, record.reference])
-    n = repeated[family]
-    repeated[family] += 1
+    n = seen.before(family)
     now = utcnow()
     return {
         "id": family if n == 0 else digest([family, n]),

@@ -8,6 +8,7 @@ Each part of the code owns its own settings model; this module only puts them to
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -267,7 +268,7 @@ def _seed_path(seed: Any, folder: Path) -> Any:
 def _beside(path: str, folder: Path) -> str:
     if path.startswith("hf:") or Path(path).is_absolute():
         return path
-    return str(folder / path)
+    return os.path.normpath(folder / path)
 
 
 def _explain(error: ValidationError, file: Path) -> RecipeError:

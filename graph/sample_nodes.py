@@ -14,6 +14,7 @@ from graph.gates import fingerprint
 from graph.history import PriorReview
 from graph.services import Services
 from graph.state import GO, Draft, SampleState, Step
+from storage.review import text_hash
 from storage.writer import Change
 from teachers.errors import TeacherError
 
@@ -273,5 +274,10 @@ class SampleNodes:
         return Step("hold", "human_review") if wanted and step.kind == "accept" else step
 
     def _review(self, draft: Draft) -> PriorReview | None:
+        """A decision about these very words; one about others, since made anew, does not count."""
         sample = self._services.history.get(draft.id)
-        return sample.review if sample else None
+        review = sample.review if sample else None
+        if review is None or review.text_hash is None:
+            return review
+        seen = text_hash(draft.instruction, draft.reasoning, draft.response)
+        return review if review.text_hash == seen else None

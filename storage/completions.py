@@ -1,17 +1,16 @@
 """The request cache's shelf: which completions the corpus holds, and reading one.
 
-The keys' first 64 bits of every held completion are kept in one sorted array (8 bytes each), so
-that a request the corpus surely does not know costs no query; only a likely hit reads the row.
+The keys' first 64 bits of every held completion are kept in memory (8 bytes each), so that a
+request the corpus surely does not know costs no query; only a likely hit reads the row.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from typing import Any
 
 from sqlalchemy import select
 
+from common.compact_set import CompactSet
 from storage.database import Database
 from storage.tables import Completion
 
@@ -27,24 +26,15 @@ class CompletionShelf:
         self._database = database
         with database.read() as connection:
             keys = connection.execution_options(yield_per=10_000).execute(select(_COLUMNS.key))
-            self._held = array("Q", sorted(_prefix(key) for (key,) in keys))
-        self._new: set[int] = set()
+            self._held = CompactSet(_prefix(key) for (key,) in keys)
 
     def may_hold(self, key: str) -> bool:
         """False only when no completion is held under this key."""
-        prefix = _prefix(key)
-        if prefix in self._new:
-            return True
-        place = bisect_left(self._held, prefix)
-        return place < len(self._held) and self._held[place] == prefix
-
-    def is_new(self, key: str) -> bool:
-        """Whether the completion may still be on its way into the database."""
-        return _prefix(key) in self._new
+        return _prefix(key) in self._held
 
     def added(self, key: str) -> None:
         """A completion was submitted to the writer under this key."""
-        self._new.add(_prefix(key))
+        self._held.add(_prefix(key))
 
     def read(self, key: str) -> dict[str, Any] | None:
         """The row, or None (a prefix can coincide)."""

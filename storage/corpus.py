@@ -28,7 +28,7 @@ def status_counts(connection: Connection, recipe: str | None = None) -> dict[str
         query = select(table.c.status, func.count()).group_by(table.c.status)
         if recipe is not None:
             query = query.where(table.c.recipe == recipe)
-        counts[name] = dict(connection.execute(query).tuples().all())
+        counts[name] = dict(connection.execute(query).all())
     return counts
 
 
@@ -173,6 +173,18 @@ def places_taken(connection: Connection, recipe: str) -> dict[str, int]:
         .group_by(sample_t.c.category)
     )
     return {category: n for category, n in connection.execute(query) if category is not None}
+
+
+def telling_sample(connection: Connection, recipe: str) -> tuple[str, bool] | None:
+    """A sample worth looking at, accepted and if possible only after it was sent back; and whether
+    it is simulated."""
+    row = connection.execute(
+        select(sample_t.c.id, sample_t.c.simulated)
+        .where(sample_t.c.recipe == recipe, sample_t.c.status == "accepted")
+        .order_by(sample_t.c.round.desc(), sample_t.c.id)
+        .limit(1)
+    ).first()
+    return None if row is None else (row[0], row[1])
 
 
 def reviewed_seeds(connection: Connection, recipe: str) -> list[str]:

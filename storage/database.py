@@ -35,10 +35,11 @@ def parse_url(db: str) -> URL:
         return URL.create("sqlite", database=str(Path(db).expanduser()))
     try:
         url = make_url(db)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise DatabaseUnreadable(
             "The database URL cannot be read.",
-            cause=str(error),
+            cause="It is not of the form that URLs have; in a password, special characters are "
+            "written as %40 (@), %3A (:) and %2F (/).",
             solution="Give a file path, sqlite:///path or postgresql://user@host/name.",
         ) from error
     if url.drivername in ("postgresql", "postgres"):
@@ -99,8 +100,8 @@ def translated_errors(name: str) -> Iterator[None]:
     """Turns the driver's exceptions into errors that say what to do."""
     try:
         yield
-    except (exc.DBAPIError, sqlite3.Error) as error:
-        text = str(error.orig if isinstance(error, exc.DBAPIError) else error)
+    except (exc.StatementError, sqlite3.Error) as error:
+        text = str(error.orig if isinstance(error, exc.StatementError) else error)
         lowered = text.lower()
         if "disk is full" in lowered or "no space left" in lowered or "disk i/o error" in lowered:
             raise StorageFull(
@@ -157,7 +158,8 @@ def _check_path(path: str, *, create: bool) -> None:
             ) from error
 
 
-def _other_version(name: str, found: str) -> SchemaMismatch:
+def other_version(name: str, found: str) -> SchemaMismatch:
+    """The error for a corpus whose schema version is not this program's."""
     what = f"'{name}' has schema version {found}; this Stillhouse reads {SCHEMA_VERSION}."
     from storage.migrate import known_revisions  # Alembic, which only an upgrade needs
 
@@ -201,7 +203,7 @@ class Database:
                 if found is None:
                     create_schema(database.engine)
                 elif found != SCHEMA_VERSION:
-                    raise _other_version(str(database.name), found)
+                    raise other_version(str(database.name), found)
         except StorageError:
             database.close()
             raise

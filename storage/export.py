@@ -210,7 +210,7 @@ def _left_out(connection: Connection, options: ExportOptions) -> dict[str, int]:
     """How many samples stay out for each reason; refuses where none is left."""
     reason = _stays_out(options)
     counted = select(reason.label("reason"), func.count()).where(_meant(options))
-    counts: dict[Any, int] = dict(connection.execute(counted.group_by(reason)).tuples().all())
+    counts: dict[Any, int] = dict(connection.execute(counted.group_by(reason)).all())
     if not counts.pop(None, 0):
         raise _nothing(connection, options, counts)
     return dict(sorted(counts.items()))

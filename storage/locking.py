@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, exc, text
 from sqlalchemy.engine import URL
 
 from storage.errors import DatabaseBusy
@@ -110,8 +111,10 @@ class RunLock:
             os.close(self._descriptor)
             self._descriptor = None
         if self._connection is not None:
-            self._connection.execute(
-                text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY}
-            )
+            # Where the session is gone, so is its lock.
+            with suppress(exc.DBAPIError):
+                self._connection.execute(
+                    text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY}
+                )
             self._connection.close()
             self._connection = None

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import Connection, select
 
+from common.hashing import digest
 from storage.corpus import review_t, sample_t, seed_t, verdict_t
 from storage.database import Database
 from storage.errors import StorageError
@@ -122,6 +123,11 @@ def _waiting(connection: Connection, ids: list[str]) -> dict[str, tuple[str, str
     }
 
 
+def text_hash(instruction: str, reasoning: str | None, response: str | None) -> str:
+    """Identity of the words that a reviewer decides on."""
+    return digest([instruction, reasoning, response])
+
+
 def decide(
     database: Database, sample_prefix: str, decision: str, reviewer: str | None, note: str | None
 ) -> Decided:
@@ -155,9 +161,14 @@ def decide(
     with database.write() as connection:
         kind, identifier = resolve(connection, sample_prefix)
         row = connection.execute(
-            select(sample_t.c.status, sample_t.c.reason, sample_t.c.recipe).where(
-                sample_t.c.id == identifier
-            )
+            select(
+                sample_t.c.status,
+                sample_t.c.reason,
+                sample_t.c.recipe,
+                sample_t.c.instruction,
+                sample_t.c.reasoning,
+                sample_t.c.response,
+            ).where(sample_t.c.id == identifier)
         ).first()
         if row is None:
             raise _refused(identifier, f"It is a {kind}; only samples are decided.")
@@ -172,6 +183,7 @@ def decide(
                 "decision": chosen,
                 "reviewer": reviewer.strip(),
                 "note": note,
+                "text_hash": text_hash(row.instruction, row.reasoning, row.response),
                 "created_at": utcnow(),
             },
         )

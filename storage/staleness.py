@@ -8,20 +8,22 @@ the samples one by one.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Text, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, update
 
-from storage.corpus import call_t, sample_t, seed_t
+from storage.corpus import sample_t, seed_t
 from storage.tables import utcnow
 
 
 @dataclass(frozen=True, slots=True)
 class StaleGroup:
-    """Samples (or seeds) with one lineage that is no longer current: which step, was and is."""
+    """Samples (or seeds) of one status and lineage that is no longer current: which step, was and
+    is."""
 
     kind: str
     step: str
@@ -29,6 +31,7 @@ class StaleGroup:
     now: str
     lineage: str
     count: int
+    status: str
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,15 @@ def stale_groups(connection: Connection, recipe: str, current: CurrentShapes) ->
         text = cast(table.c.shaped_by, Text)
         query = (
             select(text, table.c.status, func.count())
-            .where(table.c.recipe == recipe, table.c.shaped_by.is_not(None))
+            .where(table.c.recipe == recipe, table.c.shaped_by.is_not(None), _not_superseded(table))
             .group_by(text, table.c.status)
         )
-        if kind == "sample":
-            query = query.where(or_(table.c.reason.is_(None), table.c.reason != "superseded"))
         for lineage, status, count in connection.execute(query):
             if status == "pending":
                 continue
             found = _first_difference(orjson.loads(lineage), status, current)
             if found is not None:
-                groups.append(StaleGroup(kind, *found, lineage, count))
+                groups.append(StaleGroup(kind, *found, lineage, count, status))
     return groups
 
 
@@ -82,62 +83,24 @@ def _like(shape: str, candidates: Set[str]) -> str:
 
 def stale_seed_ids(connection: Connection, recipe: str, groups: Sequence[StaleGroup]) -> set[str]:
     """The seeds that must walk again because of `groups`."""
+    lineages: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for group in groups:
+        lineages[group.kind, group.status].add(group.lineage)
     found: set[str] = set()
-    for kind, table, column in (("seed", seed_t, "id"), ("sample", sample_t, "seed_id")):
-        lineages = {group.lineage for group in groups if group.kind == kind}
-        if lineages:
-            query = select(table.c[column]).where(
-                table.c.recipe == recipe, cast(table.c.shaped_by, Text).in_(lineages)
-            )
-            found.update(row[0] for row in connection.execute(query))
+    for (kind, status), texts in lineages.items():
+        table, column = (seed_t, "id") if kind == "seed" else (sample_t, "seed_id")
+        query = select(table.c[column]).where(
+            table.c.recipe == recipe,
+            table.c.status == status,
+            cast(table.c.shaped_by, Text).in_(texts),
+            _not_superseded(table),
+        )
+        found.update(row[0] for row in connection.execute(query))
     return found
 
 
-def cost_before(
-    connection: Connection, recipe: str, groups: Sequence[StaleGroup]
-) -> dict[str, Any]:
-    """What the calls from each stale step onwards cost when they were made: the best estimate of
-    what redoing them costs. `usd` is None where a price was unknown."""
-    total: dict[str, Any] = {"calls": 0, "tokens": 0, "usd": 0.0}
-    for group in groups:
-        agents = _AGENTS_FROM.get(group.step, ())
-        table, owner = (
-            (sample_t, call_t.c.sample_id) if group.kind == "sample" else (seed_t, call_t.c.seed_id)
-        )
-        members = select(table.c.id).where(
-            table.c.recipe == recipe, cast(table.c.shaped_by, Text) == group.lineage
-        )
-        row = connection.execute(
-            select(
-                func.count(),
-                func.coalesce(func.sum(call_t.c.prompt_tokens + call_t.c.completion_tokens), 0),
-                func.coalesce(func.sum(call_t.c.cost_usd), 0.0),
-                func.count().filter(call_t.c.cost_usd.is_(None)),
-            ).where(
-                owner.in_(members),
-                call_t.c.agent.in_(agents),
-                call_t.c.error_type.is_(None),
-                call_t.c.cached.is_(False),
-            )
-        ).one()
-        total["calls"] += row[0]
-        total["tokens"] += row[1]
-        if row[3] or total["usd"] is None:
-            total["usd"] = None
-        else:
-            total["usd"] += row[2]
-    return total
-
-
-_ORDER = ("expansion", "rewriting", "response", "selection", "verification")
-_AGENTS_FROM = {
-    "classify": _ORDER,
-    "expand": _ORDER,
-    "rewrite": _ORDER[1:],
-    "respond": _ORDER[2:],
-    "select": _ORDER[3:],
-    "verify": _ORDER[4:],
-}
+def _not_superseded(table: Any) -> ColumnElement[bool]:
+    return or_(table.c.reason.is_(None), table.c.reason != "superseded")
 
 
 def reopen(connection: Connection, seeds: Sequence[str]) -> int:

@@ -250,7 +250,11 @@ class Verdict(SQLModel, table=True):
 
 
 class Review(SQLModel, table=True):
-    """One human decision about one sample: `accept`, `reject` or `edit`, by whom and why."""
+    """One human decision about one sample: `accept`, `reject` or `edit`, by whom and why.
+
+    `text_hash` says which words were decided on: a sample that is made anew from an edited prompt
+    or by another teacher keeps its identifier, and nobody has seen its new words.
+    """
 
     __tablename__ = "review"
     __table_args__ = (Index("ix_review_sample", "sample_id"),)
@@ -262,6 +266,7 @@ class Review(SQLModel, table=True):
     note: str | None = Field(default=None, sa_column=_text())
     edited_instruction: str | None = Field(default=None, sa_column=_text())
     edited_response: str | None = Field(default=None, sa_column=_text())
+    text_hash: str | None = None
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time())
     applied_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
 

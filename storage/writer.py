@@ -21,6 +21,7 @@ from sqlmodel import SQLModel
 
 from common.errors import StillhouseError
 from storage.database import Database
+from storage.errors import StorageError
 
 Operation = Literal["insert", "upsert", "patch"]
 
@@ -87,11 +88,11 @@ class Writer:
 
     async def flush(self) -> None:
         """Returns when everything submitted so far is committed."""
-        if self.error is not None:
-            raise self.error
         loop = asyncio.get_running_loop()
         marker = _Marker(loop, loop.create_future())
         with self._condition:
+            if self.error is not None:
+                raise self.error
             self._queue.append(marker)
             self._condition.notify()
         await marker.future
@@ -102,6 +103,15 @@ class Writer:
             await self.flush()
 
     def _work(self) -> None:
+        try:
+            self._work_until_closed()
+        finally:
+            # Even a fault of this class must not leave anyone waiting.
+            with self._condition:
+                left, self._queue = self._queue, []
+            _settle_all(left, self.error)
+
+    def _work_until_closed(self) -> None:
         while True:
             with self._condition:
                 while not self._queue and not self._closing:
@@ -117,19 +127,43 @@ class Writer:
 
     def _commit(self, batch: list[Sequence[Change] | _Marker]) -> None:
         changes = [change for unit in batch if not isinstance(unit, _Marker) for change in unit]
-        if self.error is None and changes:
-            try:
-                with self._database.write() as connection:
-                    self._apply(connection, changes)
-            except StillhouseError as error:
-                self.error = error
-                assert self._loop is not None
-                self._loop.call_soon_threadsafe(self.failed.set)
-        for unit in batch:
-            if isinstance(unit, _Marker):
-                unit.loop.call_soon_threadsafe(_settle, unit.future, self.error)
+        try:
+            if self.error is None and changes:
+                error: StillhouseError | None = _faulty()
+                try:
+                    with self._database.write() as connection:
+                        self._apply(connection, changes)
+                    error = None
+                except StillhouseError as refused:
+                    error = refused
+                finally:
+                    if error is not None:
+                        self._stop(error)
+        finally:
+            _settle_all(batch, self.error)
+
+    def _stop(self, error: StillhouseError) -> None:
+        with self._condition:
+            self.error = error
+        assert self._loop is not None, "the thread is started where there is a loop"
+        self._loop.call_soon_threadsafe(self.failed.set)
 
     def _apply(self, connection: Connection, changes: list[Change]) -> None:
+        """Makes all changes, grouped by table; a row that was patched is written over only after
+        its patch."""
+        part: list[Change] = []
+        patched: set[tuple[type[SQLModel], Any]] = set()
+        for change in changes:
+            owner = (change.table, _key_of(change))
+            if change.operation == "patch":
+                patched.add(owner)
+            elif owner in patched:
+                self._apply_part(connection, part)
+                part, patched = [], set()
+            part.append(change)
+        self._apply_part(connection, part)
+
+    def _apply_part(self, connection: Connection, changes: list[Change]) -> None:
         rows: dict[tuple[type[SQLModel], Operation], dict[Any, dict[str, Any]]] = {}
         patches: list[Change] = []
         for change in changes:
@@ -137,9 +171,9 @@ class Writer:
                 patches.append(change)
                 continue
             group = rows.setdefault((change.table, change.operation), {})
-            key = tuple(change.row[name] for name in _primary_key(change.table))
+            key = _key_of(change)
             if change.operation == "upsert" or key not in group:
-                group[key] = change.row
+                group[key] = _storable(change.row)
         order = {table.name: n for n, table in enumerate(SQLModel.metadata.sorted_tables)}
         for (table, operation), group in sorted(
             rows.items(), key=lambda item: order[_table(item[0][0]).name]
@@ -160,7 +194,10 @@ class Writer:
             keys = _primary_key(first.table)
             statement = self._patch_statement(first.table, tuple(first.row))
             parameters = [
-                {f"pk_{name}" if name in keys else name: value for name, value in p.row.items()}
+                {
+                    f"pk_{name}" if name in keys else name: value
+                    for name, value in _storable(p.row).items()
+                }
                 for p in patches[start:end]
             ]
             connection.execute(statement, parameters)
@@ -203,6 +240,20 @@ class Writer:
         return statement
 
 
+def _faulty() -> StorageError:
+    return StorageError(
+        "The corpus writer met a fault of its own.",
+        cause="It could not make sense of a change; the traceback says which.",
+        solution="Everything committed before is intact; please report the traceback.",
+    )
+
+
+def _settle_all(batch: Sequence[Sequence[Change] | _Marker], error: StillhouseError | None) -> None:
+    for unit in batch:
+        if isinstance(unit, _Marker):
+            unit.loop.call_soon_threadsafe(_settle, unit.future, error)
+
+
 def _settle(future: asyncio.Future[None], error: StillhouseError | None) -> None:
     if future.done():
         return
@@ -227,6 +278,21 @@ def _primary_key(model: type[SQLModel]) -> tuple[str, ...]:
         keys = tuple(column.name for column in _table(model).primary_key.columns)
         _PRIMARY_KEYS[model] = keys
     return keys
+
+
+def _key_of(change: Change) -> tuple[Any, ...]:
+    return tuple(change.row[name] for name in _primary_key(change.table))
+
+
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with NUL characters replaced: PostgreSQL's text has no place for them, and SQLite's
+    functions stop at them."""
+    if not any(type(value) is str and "\0" in value for value in row.values()):
+        return row
+    return {
+        name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def row_of(model: SQLModel) -> dict[str, Any]:

@@ -165,11 +165,11 @@ async def _ask(
     )
     try:
         # Also for a limiter that is told to wait longer than anybody watches.
-        async with asyncio.timeout(2 * ANSWER_WITHIN_S):
+        async with asyncio.timeout(ANSWER_WITHIN_S):
             return await gateway.answer(request, lambda answer: None, lambda attempt: None)
     except TimeoutError as error:
         raise TransportFault(
-            f"Teacher '{gateway.name}' did not answer within {2 * ANSWER_WITHIN_S:g} s.",
+            f"Teacher '{gateway.name}' did not answer within {ANSWER_WITHIN_S:g} s.",
             cause="It let us wait, or asked for fewer requests again and again.",
             solution="Try again later, or look at the server's log.",
         ) from error
@@ -282,7 +282,7 @@ def _from_settings(
     yield Finding("terms", state, "; ".join(parts), "the recipe")
     variable = getattr(settings, "api_key_env", None)
     if variable:
-        is_set = bool(environment.get(variable))
+        is_set = bool(environment.get(variable, "").strip())
         yield Finding(
             "key",
             "yes" if is_set else "no",

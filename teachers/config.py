@@ -47,7 +47,8 @@ class RetrySettings(BaseModel):
 class TeacherSettings(BaseModel):
     """What every kind has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What a user wrote into the wrong place may be a key, so pydantic's errors do not repeat it.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     family: str | None = Field(
         default=None, description="model family; a judge should be of another than the writer"
@@ -66,11 +67,19 @@ class TeacherSettings(BaseModel):
         raise NotImplementedError
 
 
+# A parameter's name, as providers and gateways spell it.
+_CREDENTIAL = re.compile(
+    r"(?:^|&)[^&=]*(?:key|token|secret|passw|auth|credential|signature)"
+    r"|(?:^|&)(?:sig|pw|pwd|pass|code)=",
+    re.IGNORECASE,
+)
+
+
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("base_url must begin with http:// or https://")
-    if parts.username or parts.password or re.search(r"key|token|secret", parts.query, re.I):
+    if "@" in parts.netloc or _CREDENTIAL.search(f"{parts.query}&{parts.fragment}"):
         raise ValueError(
             "base_url must not hold a credential; put it into an environment variable and name "
             "that under api_key_env"
@@ -130,6 +139,11 @@ class VllmTeacher(TeacherSettings):
             raise ValueError("give either server (Stillhouse starts it) or base_url (it runs)")
         if self.base_url is not None and self.model is None:
             raise ValueError("give the model that the server at base_url serves")
+        if self.server is not None:
+            # They would be taken and not heeded.
+            for name in ("model", "revision", "api_key_env"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for a server at base_url; see the keys of server")
         return self
 
     @property

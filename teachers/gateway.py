@@ -188,7 +188,6 @@ class Gateway:
     async def _attempts(
         self, request: Request, tokens: int, on_failure: Callable[[Attempt], None]
     ) -> tuple[Completion, Attempt]:
-        began = time.monotonic()
         try:
             return await self._one_attempt(request, tokens, 1, on_failure)
         except TeacherError as error:
@@ -197,7 +196,6 @@ class Gateway:
             first: TeacherError | None = error
         number = 0
         settings = self._retry
-        patience_ends = began + settings.unreachable_patience_s
 
         async def once() -> tuple[Completion, Attempt]:
             # Tenacity comes in only once an attempt has failed, and is told of that one first.
@@ -208,14 +206,8 @@ class Gateway:
                 raise failed
             return await self._one_attempt(request, tokens, number, on_failure)
 
-        def give_up(state: RetryCallState) -> bool:
-            assert state.outcome is not None, "tenacity asks after an attempt"
-            if isinstance(state.outcome.exception(), Unreachable):
-                return time.monotonic() >= patience_ends
-            return number >= settings.attempts
-
         retrying = AsyncRetrying(
-            stop=give_up,
+            stop=_Patience(settings).is_over,
             wait=wait_random_exponential(
                 multiplier=settings.first_wait_s, max=settings.longest_wait_s
             ),
@@ -249,6 +241,32 @@ class Gateway:
     async def close(self) -> None:
         """Lets go of the backend's connections."""
         await self._backend.close()
+
+
+class _Patience:
+    """When one call gives up: after so many failed attempts, or so long without any connection.
+
+    An attempt that reached nobody is none of the server's failures, and the time without a
+    connection begins with the first such attempt in a row: waiting in our own queue before it, or
+    for a server that fails in other ways, is not part of it.
+    """
+
+    def __init__(self, settings: RetrySettings) -> None:
+        self._settings = settings
+        self._failed = 0
+        self._unreachable_since: float | None = None
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Tenacity's question after each failed attempt."""
+        assert state.outcome is not None, "tenacity asks after an attempt"
+        if not isinstance(state.outcome.exception(), Unreachable):
+            self._unreachable_since = None
+            self._failed += 1
+            return self._failed >= self._settings.attempts
+        now = time.monotonic()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        return now >= self._unreachable_since + self._settings.unreachable_patience_s
 
 
 def _worth_another_attempt(error: BaseException) -> bool:

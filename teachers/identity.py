@@ -67,7 +67,7 @@ def endpoint_identity(settings: TeacherSettings) -> str:
             identity = url
         case VllmTeacher():
             assert settings.server is not None, "the settings demand a server or a base_url"
-            identity = f"vllm:{settings.server.identity()}"
+            identity = settings.server.identity()
         case SimulatedTeacher(base_url=str(url)):
             identity = url
         case SimulatedTeacher():

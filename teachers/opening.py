@@ -8,7 +8,6 @@ was started.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +22,15 @@ from teachers.config import (
     TeacherSettings,
     VllmTeacher,
 )
-from teachers.errors import MissingApiKey, ModelNotFound, ServerDied, TeacherError
+from teachers.errors import MissingApiKey, ModelNotFound, ServerDied, TeacherError, TimedOut
 from teachers.gateway import Backend, CompletionCache, Gateway
 from teachers.identity import endpoint_identity, recorded_backend
 from teachers.limiter import AdaptiveLimiter
 from teachers.simulated.child import SimulatedChild
 from teachers.vllm_server import VllmServer
+
+# A server at work may be slow to list its models, however little patience it is met with.
+LEAST_PATIENCE_S = 10.0
 
 
 class Fleet:
@@ -103,7 +105,7 @@ class Fleet:
         key: str | None = None,
     ) -> Gateway:
         if key_env is not None:
-            key = os.environ.get(key_env)
+            key = os.environ.get(key_env, "").strip()
             if not key:
                 raise MissingApiKey(
                     f"Teacher '{name}' needs a key, and there is none.",
@@ -124,11 +126,30 @@ class Fleet:
         gateway = self._gateway(name, settings, endpoint_identity(settings), chat, limited_by=url)
         # Known already, so that `close` closes it even if it does not answer now.
         self.gateways[name] = gateway
-        # One question before thousands: an address nobody answers at, or a key that is refused,
-        # should be known now. A server that does not list its models is still a server.
-        with contextlib.suppress(ModelNotFound):
-            self.models[name] = await chat.list_models()
+        await self._ask_for_models(name, settings, chat)
         return gateway
+
+    async def _ask_for_models(
+        self, name: str, settings: TeacherSettings, chat: TeacherChat
+    ) -> None:
+        """One question before thousands: an address nobody answers at, or a key that is refused,
+        should be known now. A server that lists no models, in whatever way, is still a server."""
+        patience_s = max(settings.retry.unreachable_patience_s, LEAST_PATIENCE_S)
+        try:
+            async with asyncio.timeout(patience_s):
+                self.models[name] = await chat.list_models()
+        except TimeoutError:
+            raise TimedOut(
+                f"Teacher '{name}' did not list its models within {patience_s:g} s.",
+                cause=f"A connection was made, but {chat.openai_api_base} does not answer.",
+                solution="Look at the server's log, or correct the teacher's base_url.",
+                command=f"stillhouse teacher check {name}",
+            ) from None
+        except ModelNotFound:
+            return
+        except TeacherError as error:
+            if error.fatal or isinstance(error, TimedOut):
+                raise
 
     def _gateway(
         self,

@@ -1,7 +1,7 @@
 """Fixtures that every room's tests share: a PostgreSQL server, a corpus on either engine, its rows.
 
-`database` is an empty corpus, once on SQLite and once on PostgreSQL; `corpus` writes sound rows into
-it, which a test then bends. PostgreSQL is Debian's own, started on a free loopback port for as long
+`database` is an empty corpus, once on SQLite and once on PostgreSQL; `corpus` writes sound rows
+into it, which a test then bends. PostgreSQL is Debian's own, started on a free loopback port for as long
 as the tests run; where it is not installed its tests are skipped and say so.
 """
 
@@ -26,6 +26,7 @@ from storage.database import Database
 from storage.tables import (
     AgentCall,
     Completion,
+    Prompt,
     Run,
     Sample,
     Score,
@@ -36,9 +37,7 @@ from storage.tables import (
 
 def _postgres_programs() -> Path | None:
     """The folder with initdb and postgres: Debian keeps them off the PATH, one per version."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3])
-    )
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     if found:
         return found[-1].parent
     on_path = shutil.which("initdb")
@@ -88,7 +87,9 @@ def postgres_server() -> Iterator[str]:
         subprocess.run([*initdb, "-E", "UTF8", "-D", data], **run)
         # The server outlives pg_ctl and would hold its pipes open: it gets a file to write to.
         log = ["-l", folder / "server.log"]
-        subprocess.run([*control, "-o", options, *log, "start"], **(run | {"capture_output": False}))
+        subprocess.run(
+            [*control, "-o", options, *log, "start"], **(run | {"capture_output": False})
+        )
         try:
             yield f"postgresql+psycopg://stillhouse@127.0.0.1:{port}/postgres"
         finally:
@@ -140,6 +141,7 @@ class CorpusMaker:
             Run, id=digest("run"), recipe=recipe, recipe_hash="0" * 32, recipe_text="name: tests",
             status="running",
         )  # fmt: skip
+        self.add(Prompt, hash="ab" * 16, name="tests/prompt", version="1", text="Say it.")
 
     def add(self, model: type, /, **columns: Any) -> str:
         """One row; defaults are the model's own."""
@@ -171,9 +173,7 @@ class CorpusMaker:
         }  # fmt: skip
         return self.add(Seed, **(given | columns))
 
-    def call(
-        self, seed: str, sample: str | None, agent: str, content: str, **columns: Any
-    ) -> str:
+    def call(self, seed: str, sample: str | None, agent: str, content: str, **columns: Any) -> str:
         """An answered call with its completion; returns the completion's key."""
         simulated = columns.pop("simulated", False)
         messages = [{"role": "user", "content": f"{agent}: {seed} {sample}"}]
@@ -195,7 +195,12 @@ class CorpusMaker:
         return key
 
     def sample(
-        self, seed: str, variant: int = 0, round: int = 0, response: str | None = "5", **columns: Any
+        self,
+        seed: str,
+        variant: int = 0,
+        round: int = 0,
+        response: str | None = "5",
+        **columns: Any,
     ) -> str:
         """An accepted, verified sample with all its calls, scores and verdicts."""
         identifier = digest([seed, variant, round])

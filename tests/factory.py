@@ -7,6 +7,7 @@ servers; nothing is mocked.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import os
@@ -14,15 +15,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import yaml
+from aiohttp import web
 
 from graph.recipe import load_recipe
-from graph.run import Progress, RunOptions, RunResult, Stop, run_factory
+from graph.run import Progress, RunOptions, RunResult, run_factory
+from graph.stop import Stop
 from storage.database import Database
 from storage.doctor import examine
 
@@ -97,8 +100,10 @@ def merged(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = copy.deepcopy(dict(plain))
     for key, value in changes.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = merged(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
     return result
 
 
@@ -111,7 +116,7 @@ async def run(
 
 async def stoppable_run(
     recipe: Path,
-    on_ready: Any,
+    on_ready: Callable[[Stop], Any],
     *overrides: str,
     db: str | Path | None = None,
     limit: int | None = None,
@@ -124,12 +129,13 @@ async def stoppable_run(
         limit,
         log_folder=recipe.parent / "runs",
     )
-    ready: Any = on_ready
+    return await run_factory(options, progress or Progress(), on_ready)
 
-    def hand_over(stop: Stop) -> None:
-        ready(stop)
 
-    return await run_factory(options, progress or Progress(), hand_over)
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once `condition` holds."""
+    while not condition():  # noqa: ASYNC110 - what is waited for happens in another task or process
+        await asyncio.sleep(0.002)
 
 
 def corpus_of(recipe: Path) -> Path:
@@ -240,3 +246,37 @@ def assert_sound(db: str | Path, *, pending: bool = False) -> None:
     if not pending:
         assert report.seeds.get("pending", 0) == 0
         assert report.samples.get("pending", 0) == 0
+
+
+@asynccontextmanager
+async def answering(
+    content: str, *, api_key: str | None = None
+) -> AsyncIterator[tuple[dict[str, Any], list[str]]]:
+    """An OpenAI-compatible server that gives every request the same answer, as a teacher's section
+    of a recipe; and the bodies that it was sent. With `api_key`, others are refused by 401."""
+    bodies: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        if api_key is not None and request.headers.get("Authorization") != f"Bearer {api_key}":
+            return web.json_response({"error": {"message": "Incorrect API key."}}, status=401)
+        if request.method == "GET":
+            return web.json_response({"data": [{"id": "fixed"}]})
+        bodies.append(await request.text())
+        message = {"role": "assistant", "content": content}
+        usage = {"prompt_tokens": 7, "completion_tokens": 3}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return web.json_response({"model": "fixed", "choices": [choice], "usage": usage})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    try:
+        yield (
+            {"kind": "openai", "base_url": f"http://127.0.0.1:{port}/v1", "model": "fixed"},
+            bodies,
+        )
+    finally:
+        await runner.cleanup()

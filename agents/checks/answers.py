@@ -53,7 +53,7 @@ def final_answer(text: str) -> FinalAnswer | None:
     lowered = text.lower()
     if ("final" in lowered or "最" in text) and (marks := list(_MARKER.finditer(text))):
         marked = text[marks[-1].end() : marks[-1].end() + _MARKED_CHARS]
-        return _from_conclusion(_first_line_with_digit(marked), "final_answer_line")
+        return _from_conclusion(_first_with_digit(marked), "final_answer_line")
     if "####" in text and (found := _last(_HASHES, text)) is not None:
         return _from_conclusion(found, "hashes")
     if "\\boxed" in text and (found := _last(_BOXED, text)) is not None:
@@ -66,8 +66,9 @@ def final_answer(text: str) -> FinalAnswer | None:
     return _from_last_sentence(text)
 
 
-def _first_line_with_digit(text: str) -> str:
-    return next((line for line in text.split("\n") if _DIGIT.search(tidy(line))), "")
+def _first_with_digit(text: str) -> str:
+    sentences = _SENTENCE_END.split(text)
+    return next((sentence for sentence in sentences if _DIGIT.search(tidy(sentence))), "")
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:

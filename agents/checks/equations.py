@@ -43,19 +43,23 @@ _CHAIN = re.compile(
 _READ_CHARS = 8000
 _MAX_EQUATIONS = 60
 
-_LIST_MARK = re.compile(r"(?:^|\n)[ \t]*(?:[-*•–]|\d+[.)])[ \t]+$")
+_LIST_MARK = re.compile(r"(?:^|\n)[ \t]*(?:[-*•–]|\d+[.)])[ \t]+\Z")
 _DOUBTFUL_BEFORE = re.compile(
-    r"[-+*/×÷^<>≤≥≠±√!%–][ \t]*$|[A-Za-z]$|\d[ \t]*$|\d[:,.]$|\d[ \t]+and[ \t]+$|"
+    r"[-+*/×÷^<>≤≥≠±√!%–][ \t]*\Z|[A-Za-z]\Z|\d[ \t]*\Z|\d[:,.]\Z|"
     r"\b(?:plus|minus|times|than|half|halves|thirds?|quarters?|fourths?|fifths?|percent|twice|"
-    r"double|triple|average|mean|mod|modulo|log|sqrt|root|base|add|to|subtract|from|by)"
-    r"(?:[ \t]+(?:of|to|from|the))*[ \t]+$",
+    r"double|triple|average|mean|mod|modulo|log|sqrt|root|base|add(?:ed|ing)?|to the|"
+    r"(?:subtract|multipl|divid|tak)\w* (?:\w+ )?(?:from|by))"
+    r"(?:[ \t]+(?:of|to|from|the))*[ \t]+\Z",
     re.IGNORECASE,
 )
 _DOUBTFUL_AFTER = re.compile(
     r"[A-Za-z_{\\]|[ \t]*[-+*/×÷^–][ \t]*[\w($.{\\]|[ \t]*[xyzXYZ](?![A-Za-z])|[.,:/][ \t]?\d|"
-    r"!=?[ \t]*[=\d]|[ \t]*(?:\(?\s*mod|[rR]\.?\s?\d|\.\.\.|…)|[ \t]+\d|\("
+    r"!=?[ \t]*[=\d]|[ \t]*(?:\(?\s*mod|[rR]\.?\s?\d|\.\.\.|…)|(?<=\d)[ \t]+\d|\("
 )
-_VARIABLE = re.compile(r"\d[ \t]?[A-Za-z](?![A-Za-z])", re.ASCII)
+_FRACTION = re.compile(r"\d+/\d", re.ASCII)
+_VARIABLE = re.compile(r"\d[ \t]?(?![xX][ \t]*[\d$(.]|a[ \t]+[a-z])[A-Za-z](?![A-Za-z])", re.ASCII)
+_RANGE = re.compile(r"\d+[-–]\d+\D*\Z", re.ASCII)
+_DISPUTED = re.compile(r"\b0\d|[/÷].*[\d)]\(", re.ASCII)
 _SCALE = re.compile(
     r"thousand|million|billion|trillion|hundred|dozen|percent|score|[万萬億亿千百]|\d[kK]\b",
     re.IGNORECASE,
@@ -140,10 +144,10 @@ def _holds(left: str, right: str, worth: Value, stated: Value) -> bool | None:
     if stated.operators or not worth.operators:
         return None
     if worth.percents or stated.percents:
-        return _percent_readings(left, right)
+        return _percent_readings(left, right, worth)
     if left_to_right(left) == stated.exact or _SCALE.search(left) or _SCALE.search(right):
         return None
-    if _VARIABLE.search(left) or _VARIABLE.search(right) or _range_or_code(left):
+    if _VARIABLE.search(left) or _VARIABLE.search(right) or _read_otherwise(left, worth):
         return None
     # `… = 0` is an equation to solve, or a root that is being tried.
     if not stated.exact or _explained_by_rounding(worth, stated):
@@ -164,24 +168,26 @@ def _close_enough(worth: Value, stated: Value) -> bool:
     return places > 0 and distance <= Fraction(1, 2 * 10**places)
 
 
-def _percent_readings(left: str, right: str) -> bool | None:
+def _percent_readings(left: str, right: str, worth: Value) -> bool | None:
     """True where `%` as points, or as a share of what it is added to, makes the equation hold."""
     points = evaluate(left, Fraction(1))
     for stated in (evaluate(right), evaluate(right, Fraction(1))):
         if _close_enough(points, stated) or points.exact == stated.exact:
             return True
-        worth = evaluate(left)
         if worth.exact == stated.exact * 100 or worth.exact * 100 == stated.exact:
             return True
         if len(worth.operands) == 2 and worth.operators in "+-" and worth.percents == 1:
             (base, _), (share, _) = worth.operands
             if base * (1 + share if worth.operators == "+" else 1 - share) == stated.exact:
                 return True
-    return None
+    # A share of a number has no further reading; sums and quotients of shares may have.
+    plain = worth.operators == "*" and not stated.percents and not _SCALE.search(left + right)
+    return False if plain and not _explained_by_rounding(worth, stated) else None
 
 
-def _range_or_code(left: str) -> bool:
-    return re.fullmatch(r"\d+[-–]\d+\D*", left) is not None or re.search(r"\b0\d", left) is not None
+def _read_otherwise(left: str, worth: Value) -> bool:
+    """A range (`10-15`), a code with leading zeros, or `6 / 2(1+2)`, whose order is disputed."""
+    return (worth.exact < 0 and _RANGE.match(left) is not None) or bool(_DISPUTED.search(left))
 
 
 def _explained_by_rounding(worth: Value, stated: Value) -> bool:
@@ -214,8 +220,12 @@ def _converted(left: str, right: str, ratio: Fraction) -> bool:
 
 
 def _doubtful_start(match: re.Match[str], text: str) -> bool:
-    before = text[max(0, match.start() - 40) : match.start()]
-    if match[0].startswith("-") and before.rstrip()[-1:].isalnum():
+    written = match[0].lstrip()
+    start = match.end() - len(written)
+    before = text[max(0, start - 40) : start]
+    if written.startswith("-") and before.rstrip()[-1:].isalnum():
+        return True
+    if _FRACTION.match(written) and before.rstrip().endswith("and"):
         return True
     return not _LIST_MARK.search(before) and _DOUBTFUL_BEFORE.search(before) is not None
 

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"(?P<mixed>\d{1,3}[ \t]\d{1,2}/\d{1,2}(?![\d/.]))"
     r"|(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<percent>\s?%)?"
     r"|(?P<times>[×*·⋅∗]|[xX](?=[\s\d(.$])|\bof\b)"
-    r"|(?P<over>[/÷](?![A-Za-z]))|(?P<plus>\+)|(?P<minus>[-–])|(?P<power>\^)"
+    r"|(?P<over>[/÷](?![A-Za-z]))|(?P<plus>\+)|(?P<minus>[-–](?![A-Za-z]))|(?P<power>\^)"
     r"|(?P<open>[(\[])|(?P<close>[)\]])"
     r"|(?P<skip>[\s$€£¥₹]+|(?<=[\w)%\s])[-/]?[A-Za-z\u3040-\u30ff\u4e00-\u9fff][A-Za-z\u3040-\u30ff"
     r"\u4e00-\u9fff']*)",

@@ -126,6 +126,8 @@ def _decimals(value: Fraction) -> int | None:
 def _shown(value: Exact) -> str:
     exact = Fraction(value)
     places = _decimals(exact)
-    if places is None:
+    if places is not None:
+        return f"{exact.numerator}" if places == 0 else f"{float(exact):.{places}f}"
+    if exact.denominator < 100:
         return f"{exact.numerator}/{exact.denominator}"
-    return f"{exact.numerator}" if places == 0 else f"{float(exact):.{places}f}"
+    return f"about {float(exact):.6g}"

@@ -44,7 +44,8 @@ _LATEX = (
     (re.compile(r"\\[\[\]()]"), " "),
 )
 _PLAIN_FRACTION = re.compile(r"\((\d+)\)/\((\d+)\)")
-_BOLD = re.compile(r"\*\*(?!\s*\d)|(?<!\d)\*\*|(?<=\d)\*\*(?=\D|$)|(?<![\w*])__|__(?![\w*])")
+_POWER = re.compile(r"(?<=[\d)])\*\*(?=[\d(])|(?<=[\d)] )\*\*(?= [\d(])")
+_BOLD = re.compile(r"\*\*|(?<![\w*])__|__(?![\w*])")
 
 _SCALES = {
     "百": 100,
@@ -118,7 +119,7 @@ def tidy(text: str) -> str:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)
         text = _PLAIN_FRACTION.sub(r"\1/\2", text)
-    return _BOLD.sub("", text) if "**" in text or "__" in text else text
+    return _BOLD.sub("", _POWER.sub("^", text)) if "**" in text or "__" in text else text
 
 
 def read_numbers(text: str) -> tuple[Number, ...] | None:

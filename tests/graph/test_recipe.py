@@ -58,7 +58,7 @@ def nested(path: str, value: Any) -> dict[str, Any]:
         ("agents.response.sampling.temprature", "temperature"),
         ("agents.selection.minimum.helpfullness", "helpfulness"),
         ("agents.verification.max_round", "max_rounds"),
-        ("agents.verification.length.min_chars", None),
+        ("agents.verification.length.minimum", None),
         ("agents.verification.human.category", "categories"),
         ("gates.duplicate", "duplicates"),
         ("budget.token", "tokens"),
@@ -373,7 +373,7 @@ def test_a_cap_on_tokens_or_dollars_needs_bounded_answers(
     assert "agents.expansion.sampling.max_tokens" in str(error)
     bounded = {"sampling": {"max_tokens": 100}}
     roles = ("expansion", "rewriting", "response", "selection", "verification")
-    assert loaded(tmp_path, budget=cap, agents={role: bounded for role in roles}).budget
+    assert loaded(tmp_path, budget=cap, agents=dict.fromkeys(roles, bounded)).budget
     assert loaded(tmp_path, budget={"calls": 5}).budget.calls == 5
 
 
@@ -381,7 +381,7 @@ def test_the_default_length_of_an_answer_does_not_bound_it_for_one_role_alone(
     tmp_path: Path,
 ) -> None:
     bounded = {"sampling": {"max_tokens": 100}}
-    agents = {role: bounded for role in ("expansion", "rewriting", "response", "selection")}
+    agents = dict.fromkeys(("expansion", "rewriting", "response", "selection"), bounded)
     error = refused(tmp_path, budget={"tokens": 1000}, agents=agents)
     assert "agents.verification.sampling.max_tokens" in str(error)
 
@@ -398,6 +398,7 @@ SECRET = "sk-0123456789abcdefSECRET"
         {"kind": "openai", "base_url": "https://a/v1", "model": "m", "api_key_env": SECRET},
         {"kind": "vllm", "base_url": f"http://me:{SECRET}@a/v1", "model": "m"},
         {"kind": "vllm", "base_url": "http://a/v1", "model": "m", "api_key_env": SECRET},
+        {"kind": "vllm", "server": {"model": "a/b", "env": {"HF_TOKEN": SECRET}}},
         {"kind": "simulated", "base_url": f"http://me:{SECRET}@a/v1"},
         {
             "kind": "openai",
@@ -416,7 +417,7 @@ SECRET = "sk-0123456789abcdefSECRET"
 def test_no_secret_can_stand_in_a_recipe_and_the_refusal_does_not_repeat_it(
     tmp_path: Path, teacher: dict[str, Any]
 ) -> None:
-    error = refused(tmp_path, teachers={"api": None, "remote": teacher})
+    error = refused(tmp_path, teachers={"remote": teacher})
     assert "remote" in error.what
     assert SECRET not in str(error)
 

@@ -265,6 +265,7 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("edited_instruction", sa.Text(), nullable=True),
         sa.Column("edited_response", sa.Text(), nullable=True),
+        sa.Column("text_hash", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

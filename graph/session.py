@@ -1,0 +1,134 @@
+"""Everything that one invocation works with, put together: prompts, budget, teachers, books.
+
+`open_session` checks what can be checked before anything is spent, and writes the run's row and
+the prompts it uses. Once the session's teachers are open, `Session.services` is what the graph's
+builder takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.prompts import Prompt, PromptLibrary
+from common.paths import prompts_folder
+from common.revision import code_revision
+from graph.books import Books
+from graph.cache import CorpusCache
+from graph.gates import Gates
+from graph.recipe import ROLES, Recipe
+from graph.services import Services, bind_roles
+from storage import corpus, tables
+from storage.completions import CompletionShelf
+from storage.database import Database
+from storage.tables import Run
+from storage.writer import Change, Writer, row_of
+from teachers.budget import Budget, Spend, require_prices
+from teachers.opening import Fleet
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation's working parts."""
+
+    recipe: Recipe
+    database: Database
+    prompts: PromptLibrary
+    books: Books
+    fleet: Fleet
+
+    async def open_teachers(self) -> None:
+        """Opens every teacher that some role names."""
+        await self.fleet.open(self.recipe.used_teachers())
+
+    def warnings(self) -> list[str]:
+        """What a careful user would want to know before the run."""
+        verification = self.recipe.agents.verification
+        if not (verification.enabled and verification.judge):
+            return []
+        return self.fleet.warnings(
+            self.recipe.teacher_of("response"), self.recipe.teacher_of("verification")
+        )
+
+    def services(self) -> Services:
+        """What the nodes work with; the teachers must be open."""
+        recipe, database = self.recipe, self.database
+        with database.read() as connection:
+            gates = Gates(
+                known=corpus.known_fingerprints(connection, recipe.name)
+                if recipe.gates.duplicates
+                else (),
+                live=corpus.places_taken(connection, recipe.name) if recipe.gates.quotas else {},
+                quotas={str(category): n for category, n in recipe.gates.quotas.items()},
+            )
+        bindings = bind_roles(recipe, self.fleet.gateways)
+        return Services(recipe, self.prompts, bindings, self.books, gates, self._find_owner)
+
+    async def _find_owner(self, fingerprint: str) -> str | None:
+        await self.books.writer.flush()
+
+        def ask() -> str | None:
+            with self.database.read() as connection:
+                return corpus.fingerprint_owner(connection, self.recipe.name, fingerprint)
+
+        return await asyncio.to_thread(ask)
+
+
+def used_prompts(recipe: Recipe, prompts: PromptLibrary) -> list[Prompt]:
+    """Every prompt of the enabled roles, read and checked before anything is spent."""
+    used: dict[str, Prompt] = {}
+    for role in ROLES:
+        settings = recipe.agents.role(role)
+        if settings.enabled:
+            for setting in ("prompt", "classify_prompt", "steps_prompt"):
+                if hasattr(settings, setting):
+                    prompt = prompts.get(getattr(settings, setting))
+                    used[prompt.name] = prompt
+    return list(used.values())
+
+
+def check_recipe(recipe: Recipe, prompts: PromptLibrary) -> list[Prompt]:
+    """Reads every prompt and price that the run will need, before anything is spent."""
+    require_prices(
+        recipe.budget, {name: recipe.teachers[name].prices for name in recipe.used_teachers()}
+    )
+    return used_prompts(recipe, prompts)
+
+
+def open_session(recipe: Recipe, database: Database, writer: Writer, log_folder: Path) -> Session:
+    """Begins one invocation on an open database; raises `StillhouseError` for what is missing."""
+    prompts = PromptLibrary(prompts_folder())
+    used = check_recipe(recipe, prompts)
+    with database.read() as connection:
+        spent = corpus.spent(connection, recipe.name)
+    budget = Budget(
+        recipe.budget,
+        Spend(
+            calls=spent["calls"],
+            prompt_tokens=spent["prompt_tokens"],
+            completion_tokens=spent["completion_tokens"],
+            usd=spent["known_usd"],
+        ),
+    )
+    run = Run(
+        id=uuid.uuid4().hex,
+        recipe=recipe.name,
+        recipe_hash=recipe.hash(),
+        recipe_text=recipe.text(),
+        code_revision=code_revision(),
+    )
+    shelf = CompletionShelf(database)
+    books = Books(writer, run.id, recipe.name)
+    books.on_completion = shelf.added
+    fleet = Fleet(recipe.teachers, budget, CorpusCache(shelf, writer), log_folder / run.id[:12])
+    writer.submit([Change("insert", Run, row_of(run)), *map(_prompt_row, used)])
+    return Session(recipe, database, prompts, books, fleet)
+
+
+def _prompt_row(prompt: Prompt) -> Change:
+    row = tables.Prompt(
+        hash=prompt.hash, name=prompt.name, version=prompt.version, text=prompt.text
+    )
+    return Change("insert", tables.Prompt, row_of(row))
