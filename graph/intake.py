@@ -16,6 +16,7 @@ from typing import Any
 from agents.categories import known_category
 from common.compact_set import CompactSet
 from common.hashing import digest
+from graph.gates import fingerprint
 from graph.seeds import SeedRecord, SeedReport, SeedSource, read_seeds
 from storage.corpus import existing_seeds, next_ordinal
 from storage.database import Database
@@ -56,7 +57,10 @@ async def take_in(
             if not batch:
                 break
             left = None if left is None else left - len(batch)
-            seeds = [_seed_row(recipe, record, seen) for record in batch]
+            seeds = [
+                seed_row(recipe, record, seen.before(seed_identity(recipe, record)))
+                for record in batch
+            ]
             with database.read() as connection:
                 known = existing_seeds(connection, [seed["id"] for seed in seeds])
             changes = []
@@ -80,21 +84,29 @@ class _Seen:
         self._once = CompactSet()
         self._repeated: Counter[str] = Counter()
 
-    def before(self, family: str) -> int:
-        """How often `family` came before now."""
-        if not self._once.add(int(family[:16], 16)):
-            self._repeated[family] += 1
-        return self._repeated.get(family, 0)
+    def before(self, identity: str) -> int:
+        """How often this seed came before now."""
+        if not self._once.add(int(identity[:16], 16)):
+            self._repeated[identity] += 1
+        return self._repeated.get(identity, 0)
 
 
-def _seed_row(recipe: str, record: SeedRecord, seen: _Seen) -> dict[str, Any]:
-    family = digest([recipe, record.system, record.instruction, record.input, record.reference])
-    n = seen.before(family)
+def seed_identity(recipe: str, record: SeedRecord) -> str:
+    """What a recipe knows a seed by: its words, and the answer that belongs to them."""
+    return digest([recipe, record.system, record.instruction, record.input, record.reference])
+
+
+def seed_row(recipe: str, record: SeedRecord, n: int = 0) -> dict[str, Any]:
+    """A pending seed's row, all but its ordinal; `n` counts repetitions within one intake.
+
+    The family is the words alone, across recipes, so that a split by family keeps them together.
+    """
+    identity = seed_identity(recipe, record)
     now = utcnow()
     return {
-        "id": family if n == 0 else digest([family, n]),
+        "id": identity if n == 0 else digest([identity, n]),
         "recipe": recipe,
-        "family_id": family,
+        "family_id": fingerprint(record.instruction, record.input),
         "source": record.source,
         "row": record.row,
         "source_shape": record.shape,

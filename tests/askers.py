@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from factory import PROMPTS
 
 from agents.asking import Ask, Reply
 from agents.prompts import PromptLibrary
-from factory import PROMPTS
 from teachers.chat import TeacherChat
 from teachers.simulated.server import SimulatedServer
 from teachers.simulated.settings import SimulatedSettings

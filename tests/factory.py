@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -182,6 +183,19 @@ def end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+def until_in(db: Path, query: str, process: subprocess.Popen[str]) -> None:
+    """Returns once the query counts something; the process must still be at work then."""
+    while True:
+        try:
+            if one(db, query):
+                return
+        except sqlite3.OperationalError:
+            # The database is still being made.
+            pass
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
 
 
 def last_line(output: str) -> dict[str, Any]:

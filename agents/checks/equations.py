@@ -59,7 +59,7 @@ _DOUBTFUL_AFTER = re.compile(
 _FRACTION = re.compile(r"\d+/\d", re.ASCII)
 _VARIABLE = re.compile(r"\d[ \t]?(?![xX][ \t]*[\d$(.]|a[ \t]+[a-z])[A-Za-z](?![A-Za-z])", re.ASCII)
 _RANGE = re.compile(r"\d+[-–]\d+\D*\Z", re.ASCII)
-_DISPUTED = re.compile(r"\b0\d|[/÷].*[\d)]\(", re.ASCII)
+_DISPUTED = re.compile(r"\b0x?\d|[/÷].*[\d)]\(", re.ASCII)
 _SCALE = re.compile(
     r"thousand|million|billion|trillion|hundred|dozen|percent|score|[万萬億亿千百]|\d[kK]\b",
     re.IGNORECASE,

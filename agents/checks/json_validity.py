@@ -44,8 +44,8 @@ _WANTED_CJK = re.compile(
 # Anywhere in the instruction: it wants code that handles JSON.
 _CODE = re.compile(
     r"\b(?:python|javascript|typescript|java|c\+\+|c#|golang|rust|ruby|php|swift|kotlin|code|"
-    r"function|script|program|sql|api|endpoint|pars(?:e|es|ing)|serializ\w+|deserializ\w+|regex|curl|"
-    r"jq)\b|関数|コード|プログラム|スクリプト|パース|函数|代码|脚本|程序|解析",
+    r"function|script|program|sql|api|endpoint|pars(?:e|es|ing)|serializ\w+|deserializ\w+|regex|"
+    r"curl|jq)\b|関数|コード|プログラム|スクリプト|パース|函数|代码|脚本|程序|解析",
     re.IGNORECASE,
 )
 # In the same sentence: it talks about JSON.
@@ -62,8 +62,8 @@ _FENCE = re.compile(
 _KEYS = re.compile(
     r"(?:(?<![`\"“「'])\b(?:keys|fields|properties|attributes|key (?:named|called))\b"
     r"|キー|フィールド|プロパティ|键|字段|属性)"
-    r"(?:[\s:：]|are|named|called|of|only|exactly|the|following|should be|must be|は|が|に|として|为|是"
-    r"|包括|包含|有|分别|名)*+"
+    r"(?:[\s:：]|are|named|called|of|only|exactly|the|following|should be|must be"
+    r"|は|が|に|として|为|是|包括|包含|有|分别|名)*+"
     r"(?P<names>(?:[`\"“「'][\w $-]{1,40}[`\"”」'](?:\s*\([^()\n]{0,60}\))?"
     r"(?:[\s,、，;:；：]|and|or|及び|および|と|和|以及|与|及)*+)+)",
     re.IGNORECASE,

@@ -22,6 +22,7 @@ _DISTINCT_PIECES = 0.2
 _SHOWN_CHARS = 80
 
 _RULES = re.compile(r"([-=_*.~#+|/\\ ])\1{2,}|\|[-: |]+\|")
+_LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s+", re.MULTILINE)
 _WANTS_REPETITION = re.compile(
     r"\brepeat\w*\b|\b(?:\d+|two|three|four|five|ten|twenty|fifty|hundred|thousand) times\b"
     r"|\blyrics\b|\bsong\b|\bchant\b|\bpattern\b|\bascii\b"
@@ -78,7 +79,8 @@ def check_repetition(response: str, instruction: str = "") -> CheckResult | None
     # A loop compresses to a tenth and less; prose of these lengths to a third and more.
     if ratio > 2 * _LOOP_COMPRESSION:
         return CheckResult("repetition", "pass", False, {})
-    text = _RULES.sub(" ", " ".join(response[-_LOOP_CHARS:].split()))
+    plain = _LIST_NUMBER.sub("", response[-_LOOP_CHARS:])
+    text = _RULES.sub(" ", " ".join(plain.split()))
     if len(text) < _LOOP_MIN_CHARS or _WANTS_REPETITION.search(instruction):
         return None
     raw = text.encode("utf-8", "surrogatepass")

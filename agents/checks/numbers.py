@@ -141,7 +141,8 @@ def read_numbers(text: str) -> tuple[Number, ...] | None:
             number = Number(
                 first.value + number.value, 0, False, number.unit, first.start, number.end
             )
-        joinable = (match["scale"] or "") in "百千万萬億亿百万千万" and bool(match["scale"])
+        # 3万5000 is one number, 3 million 5000 is not.
+        joinable = bool(match["scale"]) and not match["scale"].isascii()
         found.append(number)
     return tuple(found)
 

@@ -17,8 +17,9 @@ _SHOWN_CHARS = 160
 
 _TASK = (
     r"(?:assist\b|help (?:you|with|in|here)|help[.,]|fulfil|comply|provide|answer|generate|create|"
-    r"write|access|browse|respond|translate|engage in|discuss|do (?:that|this)|summari[sz]e|process|"
-    r"produce|endorse|promote|(?:complete|perform|accommodate|satisfy|continue|support) (?:this|that|your))"
+    r"write|access|browse|respond|translate|engage in|discuss|do (?:that|this)|summari[sz]e|"
+    r"process|produce|endorse|promote|"
+    r"(?:complete|perform|accommodate|satisfy|continue|support) (?:this|that|your))"
 )
 _CANNOT = (
     r"(?:can(?:not|['’]t|\ not)|won['’]t|will\ not|(?:am|['’]m)\ (?:unable|not\ able)\ to"

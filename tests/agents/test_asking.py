@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from askers import LIBRARY, ScriptedAsker, simulated_teacher
 from pydantic import BaseModel, Field
 
 from agents.asking import MAX_COMPLAINTS, MAX_EMPTY_ASKS, SomeText, ask_structured, ask_text
 from agents.expansion import ExpansionAnswer, ExpansionSettings, Task, expand
 from agents.prompts import RenderedPrompt
 from agents.selection import SelectionAnswer
-from askers import LIBRARY, ScriptedAsker, simulated_teacher
 from teachers.errors import EmptyAnswer, SchemaFailure
 from teachers.structured import complaint_message, schema_of
 from teachers.types import Completion, Message

@@ -1,4 +1,4 @@
-"""The final answer of a worked solution: found where the text concludes, read exactly, or not read."""
+"""The final answer of a worked solution: found where the text concludes, and read exactly."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from askers import LIBRARY, ScriptedAsker, said, simulated_teacher
+from factory import MATHS, MATHS_JA, MATHS_ZH, WRITING, WRITING_JA, WRITING_ZH
 from pydantic import ValidationError
 
 from agents.categories import CATEGORIES
@@ -16,9 +18,7 @@ from agents.expansion import (
     classify,
     expand,
 )
-from askers import LIBRARY, ScriptedAsker, said, simulated_teacher
 from common.language import is_language
-from factory import MATHS, MATHS_JA, MATHS_ZH, WRITING, WRITING_JA, WRITING_ZH
 from teachers.errors import SchemaFailure
 
 SETTINGS = ExpansionSettings()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from askers import BY, LIBRARY, ScriptedAsker, said, simulated_teacher
+from factory import MATHS, MATHS_JA, MATHS_ZH, WRITING, WRITING_JA, WRITING_ZH
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -19,9 +21,7 @@ from agents.rewriting import (
     response_prompt,
     rewrite,
 )
-from askers import BY, LIBRARY, ScriptedAsker, said, simulated_teacher
 from common.language import is_language
-from factory import MATHS, MATHS_JA, MATHS_ZH, WRITING, WRITING_JA, WRITING_ZH
 from teachers.errors import EmptyAnswer, SchemaFailure
 from teachers.types import Completion
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from askers import LIBRARY, ScriptedAsker, said, simulated_teacher
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -16,7 +17,6 @@ from agents.selection import (
     below_minimum,
     score,
 )
-from askers import LIBRARY, ScriptedAsker, said, simulated_teacher
 from teachers.types import Completion
 
 SETTINGS = SelectionSettings()

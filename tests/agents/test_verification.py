@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from askers import LIBRARY, ScriptedAsker, TeacherAsker, said, simulated_teacher
 
 from agents import verification
 from agents.checks import CheckResult
 from agents.expansion import Task
 from agents.verification import Finding, Verification, VerificationSettings, verify
-from askers import LIBRARY, ScriptedAsker, TeacherAsker, said, simulated_teacher
 from teachers.types import Completion
 
 SETTINGS = VerificationSettings()

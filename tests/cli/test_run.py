@@ -7,11 +7,10 @@ import os
 import pty
 import re
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from factory import (
     simulated,
     start_cli,
     sums,
+    until_in,
     write_recipe,
     write_seeds,
 )
@@ -52,25 +52,9 @@ def running(*arguments: str | Path, cwd: Path, **options: Any) -> Iterator[subpr
         end(process)
 
 
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Returns once `condition` holds of a process that is still at work."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "what was waited for never came"
-        time.sleep(0.02)
-
-
-def count(db: Path, query: str) -> int:
-    """What the query counts; 0 while the database is still being made."""
-    try:
-        return int(one(db, query))
-    except sqlite3.OperationalError:
-        return 0
-
-
-def completions(db: Path) -> int:
-    return count(db, "SELECT count(*) FROM completion")
+SEEN = "SELECT count(*) FROM seed"
+BEGUN = "SELECT count(*) FROM run"
+ANSWERED = "SELECT count(*) FROM completion"
 
 
 def test_a_run_says_what_it_read_and_what_came_of_it(tmp_path: Path) -> None:
@@ -178,7 +162,7 @@ def test_ctrl_c_ends_a_run_soon_and_the_same_command_resumes_it(
     db = corpus_of(recipe)
     arguments = ["run", recipe, "--db", db, "--json"]
     with running(*arguments, cwd=tmp_path) as process:
-        wait_for(process, lambda: completions(db) > 0)
+        until_in(db, ANSWERED, process)
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -186,7 +170,7 @@ def test_ctrl_c_ends_a_run_soon_and_the_same_command_resumes_it(
     assert "interrupted; the same command resumes it" in out
     assert last_line(out)["status"] == "interrupted"
     assert_sound(db, pending=True)
-    kept = completions(db)
+    kept = one(db, ANSWERED)
     # Latency is no part of who the teacher is.
     quick = ["--set", "teachers.local.simulation.latency_s=0"]
     done = cli(*arguments, *quick, cwd=tmp_path)
@@ -194,7 +178,7 @@ def test_ctrl_c_ends_a_run_soon_and_the_same_command_resumes_it(
     found = last_line(done.stdout)
     assert found["seeds"] == {"pending": 0, "done": 3, "failed": 0}
     assert found["calls"]["cached"] > 0
-    assert found["calls"]["made"] == completions(db) - kept
+    assert found["calls"]["made"] == one(db, ANSWERED) - kept
     assert_sound(db)
 
 
@@ -202,7 +186,7 @@ def test_ctrl_c_is_heard_while_a_teacher_never_answers(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, sums(3), teachers={"local": simulated(latency_s=3000)})
     db = corpus_of(recipe)
     with running("run", recipe, "--db", db, cwd=tmp_path) as process:
-        wait_for(process, lambda: count(db, "SELECT count(*) FROM run") == 1)
+        until_in(db, BEGUN, process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert process.returncode == 130
@@ -214,7 +198,7 @@ def test_ctrl_c_is_heard_while_a_long_file_is_read(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, sums(lines))
     db = corpus_of(recipe)
     with running("run", recipe, "--db", db, "--json", cwd=tmp_path) as process:
-        wait_for(process, lambda: count(db, "SELECT count(*) FROM seed") > 0)
+        until_in(db, SEEN, process)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -226,7 +210,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, sums(3), teachers={"local": simulated(latency_s=3000)})
     db = corpus_of(recipe)
     with running("run", recipe, "--db", db, cwd=tmp_path) as process:
-        wait_for(process, lambda: count(db, "SELECT count(*) FROM run") == 1)
+        until_in(db, BEGUN, process)
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
@@ -375,9 +359,11 @@ async def test_a_server_that_repeats_the_key_does_not_get_it_into_books_or_messa
     code, out, err = await output_of("run", recipe, "--db", "corpus.db", cwd=tmp_path, key=secret)
     await runner.cleanup()
     assert code == 0
-    failed = rows(tmp_path / "corpus.db", "SELECT error_detail FROM agent_call WHERE error_type")
-    assert rows(tmp_path / "corpus.db", "SELECT status FROM sample") == [{"status": "failed"}]
-    assert failed == []
+    db = tmp_path / "corpus.db"
+    failed = rows(db, "SELECT error_detail FROM agent_call WHERE error_type IS NOT NULL")
+    assert rows(db, "SELECT status FROM sample") == [{"status": "failed"}]
+    assert len(failed) == 2
+    assert all("I was sent" in row["error_detail"] for row in failed)
     assert secret not in out + err
     assert holding(tmp_path, secret) == []
 
