@@ -32,6 +32,9 @@ def doctor_command(db: str, json: bool) -> int:
 
 def _show(report: Report) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for check in report.checks:
         state = Text("ok", style="green")
         if not check.ok:

@@ -48,7 +48,7 @@ def export_command(
 
 def _recipe_name(recipe: str | None) -> str | None:
     """Other commands take a recipe's file or folder; so does this one, besides its name."""
-    if recipe is None or not Path(recipe).exists():
+    if recipe is None or not any(p.is_file() for p in (Path(recipe), Path(recipe, "recipe.yaml"))):
         return recipe
     from graph.recipe import load_recipe
 
@@ -58,6 +58,8 @@ def _recipe_name(recipe: str | None) -> str | None:
 def _show(result: ExportResult) -> None:
     manifest = result.manifest
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("rows", f"{result.rows:,} ({manifest['format']})")
     for kind in ("categories", "languages", "teachers"):
         table.add_row(kind, Text(_counts(manifest[kind])))

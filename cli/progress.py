@@ -44,7 +44,7 @@ class ProgressView:
             if not reason.startswith("accepted:")
         ]
         rows.add_row("not accepted", ", ".join(reasons) or "none")
-        rows.add_row("teachers", self._teachers())
+        rows.add_row("teachers", Text(self._teachers()))
         rows.add_row(
             "calls",
             f"{figures.calls_made} made ({figures.calls_made / elapsed:.1f}/s), "

@@ -5,12 +5,12 @@ A decision is only written down; the next `stillhouse run` carries it out. Works
 
 from __future__ import annotations
 
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
 from cli.plain import one_line, plain
 from cli.show import console
+from cli.wrapping import wrapped
 from storage.database import Database
 from storage.review import HeldSample, ReviewRefused, decide, held_samples
 
@@ -86,8 +86,9 @@ def _show(sample: HeldSample, *, whole: bool) -> None:
     for name, text in parts:
         if text:
             console.print(Text(name, style="cyan"))
-            shown = plain(text) if whole else one_line(text, _LISTED_CHARACTERS)
-            console.print(Padding(Text(shown), (0, 0, 0, 2)))
+            shown = text if whole else one_line(text, _LISTED_CHARACTERS)
+            for line in wrapped(shown, console.width - 2):
+                console.print(Text(f"  {line}"))
     for name, label, said in sample.evidence:
         line = f"{name}: {label}. {one_line(said, _EVIDENCE_CHARACTERS)}"
         console.print(Text(plain(line), style="yellow"))

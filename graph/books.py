@@ -148,6 +148,11 @@ class Books:
             },
         )
 
+    def forget_findings(self, sample_id: str) -> tuple[Change, ...]:
+        """Takes back what an earlier walk found out about a sample, for its words may be others
+        now; what it decided and still holds is written anew."""
+        return tuple(Change("clear", table, {"sample_id": sample_id}) for table in (Score, Verdict))
+
     def score(self, sample_id: str, row: dict[str, Any]) -> Change:
         """A score's change."""
         return Change("upsert", Score, {"sample_id": sample_id, **row, "created_at": utcnow()})

@@ -85,7 +85,8 @@ class Endings:
             finish_reason=None,
             refusal=None,
         )
-        books.sample(child, "pending", None)
+        known = child.id in self._services.history
+        books.sample(child, "pending", None, *(books.forget_findings(child.id) if known else ()))
         return {
             "draft": child,
             "step": GO,

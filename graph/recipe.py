@@ -79,7 +79,7 @@ class DrivingSettings(BaseModel):
 class Recipe(BaseModel):
     """A whole recipe. `teacher` plays every role that names no teacher of its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     description: str = ""

@@ -79,6 +79,8 @@ class SampleNodes:
         if step is GO and gates.quotas.get(draft.category) is not None:
             passed, evidence = self._quota(draft)
             decide("over_quota", passed, evidence)
+        if draft.id in services.history:
+            decisions = [*services.books.forget_findings(draft.id), *decisions]
         services.books.sample(draft, "pending", None, *decisions)
         return {"draft": draft, "step": step}
 

@@ -81,7 +81,6 @@ def _make_engine(url: URL) -> Engine:
     def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
@@ -204,6 +203,7 @@ class Database:
                     create_schema(database.engine)
                 elif found != SCHEMA_VERSION:
                     raise other_version(str(database.name), found)
+                database._use_wal()
         except StorageError:
             database.close()
             raise
@@ -221,6 +221,13 @@ class Database:
             database.close()
             raise
         return database, found
+
+    def _use_wal(self) -> None:
+        """The file remembers it, so it is said only to one that is known to be ours."""
+        if self.is_sqlite:
+            connection = self.engine.raw_connection()
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+            connection.close()
 
     @classmethod
     def _connect(cls, db: str, *, create: bool) -> Database:

@@ -62,6 +62,10 @@ class Report:
 def examine(database: Database) -> Report:
     """Asks every check of a corpus; changes nothing."""
     with database.snapshot() as connection:
+        if not database.is_sqlite:
+            # Until the server has gathered statistics it takes every table for a small one, and
+            # would compare each row with each other.
+            connection.execute(text("SET LOCAL enable_nestloop = off"))
         checks = [_ask(connection, check) for check in CHECKS]
         if database.is_sqlite:
             checks += [_file_integrity(connection), _foreign_keys(connection)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, func, or_, select
 
 from common.hashing import digest
 from storage.corpus import reason_counts, sample_t, seed_t
@@ -50,7 +50,8 @@ class ExportOptions:
     """What to export and where to.
 
     `out` is a file, or a folder for a file with a name of its own. `terms` admits samples whose
-    teachers permit training (`permitted`), or do not say (`unknown`, the default), or `any`.
+    teachers permit training (`permitted`), or do not say (`unknown`, the default), or `any`; for
+    simulated samples, where they are let in, only their real teachers are asked.
     """
 
     out: str
@@ -199,10 +200,17 @@ def _stays_out(options: ExportOptions) -> Any:
     ]
     if not options.allow_simulated:
         reasons.append((sample_t.c.simulated, "simulated"))
+    # Whoever lets simulated samples in knows that they are no training data; then only what real
+    # teachers say of their own part counts. (In doubt between two teachers: it counts.)
+    written = func.coalesce(cast(sample_t.c.terms, Text), "")
     admitted = TERMS[options.terms]
     for permission, reason in (("false", "forbidden"), ("unknown", "unknown")):
         if permission not in admitted:
-            reasons.append((sample_t.c.allows_training == permission, reason))
+            by_real = written.like(f'%"allows_training":"{permission}"%"simulated":false%')
+            says = case(
+                (sample_t.c.simulated, by_real), else_=sample_t.c.allows_training == permission
+            )
+            reasons.append((says, reason))
     return case(*reasons, else_=None)
 
 

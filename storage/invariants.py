@@ -24,7 +24,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    union_all,
+    union,
 )
 
 from storage.corpus import call_t, run_t, sample_t, seed_t, verdict_t
@@ -46,7 +46,7 @@ class Check:
 
 def _ids(*selects: Select[Any]) -> Any:
     """Several queries of one column as one that can be counted."""
-    return selects[0].subquery() if len(selects) == 1 else union_all(*selects).subquery()
+    return selects[0].subquery() if len(selects) == 1 else union(*selects).subquery()
 
 
 def _parts_differ(table: Any, words: tuple[str, ...], kind: str) -> Select[Any]:

@@ -173,7 +173,8 @@ def decide(
         if row is None:
             raise _refused(identifier, f"It is a {kind}; only samples are decided.")
         if row.status != "held":
-            raise _refused(identifier, f"It is {row.status}, with the reason {row.reason}.")
+            why = f" ({row.reason})" if row.reason else ""
+            raise _refused(identifier, f"It is {row.status}{why}.")
         earlier = _waiting(connection, [identifier]).get(identifier)
         connection.execute(
             review_t.insert(),

@@ -23,12 +23,14 @@ from common.errors import StillhouseError
 from storage.database import Database
 from storage.errors import StorageError
 
-Operation = Literal["insert", "upsert", "patch"]
+Operation = Literal["insert", "upsert", "patch", "clear"]
 
 
 class Change(NamedTuple):
     """One row's change. `insert` leaves an existing row alone, `upsert` replaces it whole, `patch`
-    sets only the columns given (the primary key must be among them)."""
+    sets only the columns given (the primary key must be among them). `clear` deletes the rows that
+    have the values given; it is made before all else in its batch, so it is for what an earlier run
+    has written."""
 
     operation: Operation
     table: type[SQLModel]
@@ -154,6 +156,12 @@ class Writer:
         part: list[Change] = []
         patched: set[tuple[type[SQLModel], Any]] = set()
         for change in changes:
+            if change.operation == "clear":
+                statement = self._clear_statement(change.table, tuple(change.row))
+                connection.execute(statement, change.row)
+        for change in changes:
+            if change.operation == "clear":
+                continue
             owner = (change.table, _key_of(change))
             if change.operation == "patch":
                 patched.add(owner)
@@ -223,6 +231,15 @@ class Writer:
                 },
             )
         self._statements[operation, model] = statement
+        return statement
+
+    def _clear_statement(self, model: type[SQLModel], names: tuple[str, ...]) -> Any:
+        cached = self._statements.get(("clear", model, names))
+        if cached is not None:
+            return cached
+        table = _table(model)
+        statement = table.delete().where(*(table.c[name] == bindparam(name) for name in names))
+        self._statements["clear", model, names] = statement
         return statement
 
     def _patch_statement(self, model: type[SQLModel], names: tuple[str, ...]) -> Any:

@@ -1,20 +1,25 @@
 """Fixtures that every room's tests share: a PostgreSQL server, a corpus on either engine, its rows.
 
 `database` is an empty corpus, once on SQLite and once on PostgreSQL; `corpus` writes sound rows
-into it, which a test then bends. PostgreSQL is Debian's own, started on a free loopback port for as long
-as the tests run; where it is not installed its tests are skipped and say so.
+into it, which a test then bends. PostgreSQL is Debian's own, started on a free loopback port for
+as long as the tests run; where it is not installed its tests are skipped and say so.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +27,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from common.hashing import digest
 from storage.database import Database
@@ -35,6 +41,13 @@ from storage.tables import (
     Seed,
     Verdict,
 )
+
+
+def pytest_configure() -> None:
+    """The console keeps the width that the environment gave when it was made; made without one, it
+    follows what a test sets."""
+    os.environ.pop("COLUMNS", None)
+    importlib.import_module("cli.show")
 
 
 def _postgres_programs() -> Path | None:
@@ -76,28 +89,54 @@ def postgres_server() -> Iterator[str]:
     if user is not None:
         shutil.chown(folder, user)
     data, port = folder / "data", _free_port()
-    run: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder, "timeout": 120}
+    log = (folder / "server.log").open("wb")
+    run: dict[str, Any] = {"cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
     if user is not None:
         run |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
     initdb = [programs / "initdb", "--no-sync", "--auth=trust", "--username=stillhouse"]
-    options = (
-        f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} "
-        "-c fsync=off -c shared_buffers=16MB -c max_connections=40"
-    )
-    control = [programs / "pg_ctl", "-D", data, "-w"]
+    settings = {
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder,
+        "fsync": "off", "shared_buffers": "16MB", "max_connections": 40,
+    }  # fmt: skip
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    url = f"postgresql+psycopg://stillhouse@127.0.0.1:{port}/postgres"
     try:
-        subprocess.run([*initdb, "-E", "UTF8", "-D", data], **run)
-        # The server outlives pg_ctl and would hold its pipes open: it gets a file to write to.
-        log = ["-l", folder / "server.log"]
-        subprocess.run(
-            [*control, "-o", options, *log, "start"], **(run | {"capture_output": False})
+        subprocess.run([*initdb, "-E", "UTF8", "-D", data], check=True, timeout=120, **run)
+        # Not pg_ctl: a server that it starts would outlive tests that are killed.
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, *options], preexec_fn=_end_with_parent, **run
         )
         try:
-            yield f"postgresql+psycopg://stillhouse@127.0.0.1:{port}/postgres"
+            _await_server(url, server, folder / "server.log")
+            yield url
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], **run)
+            server.send_signal(signal.SIGQUIT)
+            server.wait(60)
     finally:
+        log.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """Asks Linux to end this process when the one that started it ends, however that ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
+
+
+def _await_server(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    engine = create_engine(url)
+    for _ in range(600):
+        if server.poll() is not None:
+            pytest.fail(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
+        try:
+            engine.connect().close()
+        except OperationalError:
+            time.sleep(0.1)
+        else:
+            engine.dispose()
+            return
+    pytest.fail("PostgreSQL does not answer")
 
 
 _database_numbers = itertools.count(1)

@@ -54,6 +54,8 @@ WRITING_ZH = {
 }
 SEEDS = (MATHS, WRITING, MATHS_JA, WRITING_JA, MATHS_ZH, WRITING_ZH)
 
+# A test that waits for what never comes should end one day.
+_PATIENCE_S = 120
 _QUICK_RETRIES = {"first_wait_s": 0.01, "longest_wait_s": 0.05}
 _RECIPE: dict[str, Any] = {
     "name": "small",
@@ -135,8 +137,9 @@ async def stoppable_run(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns once `condition` holds."""
-    while not condition():  # noqa: ASYNC110 - what is waited for happens in another task or process
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(_PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - it happens in another task or process
+            await asyncio.sleep(0.002)
 
 
 def corpus_of(recipe: Path) -> Path:
@@ -187,7 +190,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def until_in(db: Path, query: str, process: subprocess.Popen[str]) -> None:
     """Returns once the query counts something; the process must still be at work then."""
-    while True:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
         try:
             if one(db, query):
                 return
@@ -196,6 +200,7 @@ def until_in(db: Path, query: str, process: subprocess.Popen[str]) -> None:
             pass
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+    raise AssertionError(f"it never came: {query}")
 
 
 def last_line(output: str) -> dict[str, Any]:

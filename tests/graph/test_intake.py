@@ -118,7 +118,7 @@ async def test_a_limit_bounds_the_seeds_of_all_sources_together(tmp_path: Path) 
 
 async def test_bad_rows_are_counted_and_the_rest_comes_in(tmp_path: Path) -> None:
     db = tmp_path / "c.db"
-    lines = [*sums(2), '{"instruction": ', *sums(2, 50), '{"instruction": ""}']
+    lines: list[Any] = [*sums(2), '{"instruction": ', *sums(2, 50), '{"instruction": ""}']
     intake = await taken(db, write_seeds(tmp_path / "s.jsonl", lines))
     assert (intake.new, intake.bad_rows) == (4, 2)
     assert "row 3" in intake.report.summary
@@ -164,7 +164,11 @@ async def test_an_empty_or_missing_file_is_an_error_of_its_own(tmp_path: Path) -
 
 async def test_what_no_database_can_store_costs_its_row_and_not_the_run(tmp_path: Path) -> None:
     db = tmp_path / "c.db"
-    lines = [*sums(1), '{"instruction": "half a pair: \\ud83d"}', '{"instruction": "nul: \\u0000"}']
+    lines: list[Any] = [
+        *sums(1),
+        '{"instruction": "half a pair: \\ud83d"}',
+        '{"instruction": "nul: \\u0000"}',
+    ]
     intake = await taken(db, write_seeds(tmp_path / "s.jsonl", lines))
     assert intake.new + intake.bad_rows == 3
     assert all("\x00" not in s["instruction"] for s in seeds(db))

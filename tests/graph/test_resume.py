@@ -295,6 +295,33 @@ async def test_another_teacher_redoes_what_the_first_one_did(tmp_path: Path) -> 
     assert_sound(db)
 
 
+async def test_what_was_found_out_about_other_words_does_not_stay_with_a_sample(
+    tmp_path: Path,
+) -> None:
+    recipe = write_recipe(
+        tmp_path,
+        [WRITING, MATHS],
+        agents={"expansion": {"variants": 0}},
+        teachers={"local": simulated(wrong_math=1.0), "cut": simulated(length_cut=1.0)},
+    )
+    await run(recipe)
+    db = corpus_of(recipe)
+    found = "SELECT DISTINCT name FROM verdict WHERE kind != 'gate'"
+    assert {"name": "judge"} in rows(db, found)
+    gates = rows(db, "SELECT * FROM verdict WHERE kind = 'gate' ORDER BY sample_id")
+    await run(recipe, "agents.response.teacher=cut")
+    first_round = samples(db, "round = 0")
+    assert {(s["status"], s["reason"]) for s in first_round} == {("rejected", "truncated")}
+    for sample in first_round:
+        by_sample = "SELECT name FROM verdict WHERE kind != 'gate' AND sample_id = ?"
+        assert rows(db, by_sample, sample["id"]) == []
+        assert rows(db, "SELECT 1 FROM score WHERE sample_id = ?", sample["id"]) == []
+    again = rows(db, "SELECT * FROM verdict WHERE kind = 'gate' ORDER BY sample_id")
+    kept = ("sample_id", "name", "label", "evidence")
+    assert [[v[k] for k in kept] for v in again] == [[v[k] for k in kept] for v in gates]
+    assert_sound(db)
+
+
 @pytest.mark.parametrize("cap", [1, 7, 20])
 async def test_at_the_cap_a_run_stops_and_a_higher_cap_brings_it_to_the_same_end(
     tmp_path: Path, cap: int

@@ -588,12 +588,11 @@ async def test_the_whole_factory_runs_on_postgresql(tmp_path: Path, postgres_url
     on_server = await run(recipe, db=postgres_url)
     in_file = await run(recipe)
     assert on_server.status == in_file.status == "finished"
+    query = "SELECT id, status, reason, response, instruction FROM sample ORDER BY id"
     database = Database.open(postgres_url)
     with database.read() as connection:
-        query = text("SELECT id, status, reason, response, instruction FROM sample ORDER BY id")
-        found = [tuple(row) for row in connection.execute(query)]
+        found = [tuple(row) for row in connection.execute(text(query))]
     database.close()
-    query = "SELECT id, status, reason, response, instruction FROM sample ORDER BY id"
     assert found == [tuple(row.values()) for row in rows(corpus_of(recipe), query)]
     assert_sound(postgres_url)
     again = await run(recipe, db=postgres_url)

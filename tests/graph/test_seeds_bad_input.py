@@ -171,7 +171,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
         ("a.json", "[]"),
         ("a.json", '{"train": [ ]}'),
         ("a.csv", "prompt,answer\n"),
-        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
     ],
 )
 def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: bytes | str) -> None:

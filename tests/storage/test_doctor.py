@@ -54,6 +54,7 @@ def sound(corpus: CorpusMaker) -> SimpleNamespace:
         seed=seed, walking=walking, sent_back=sent_back, corrected=corrected, variant=variant,
         duplicate=duplicate, held=held, approved=approved, simulated=simulated, pending=pending,
         lenient=lenient, failed_attempt=failed_attempt, run=corpus.run,
+        no_owner='{"of":null}', lost_owner='{"of":"nobody"}',
     )  # fmt: skip
 
 
@@ -118,9 +119,9 @@ DAMAGE = [
     ("families", SAMPLE.format("variant = 1", "sent_back"), "corrected"),
     ("duplicates", "UPDATE sample SET fingerprint = 'same' WHERE id IN (:variant, :approved)",
      None),
-    ("duplicate_evidence", "UPDATE verdict SET evidence = '{{\"of\":null}}' "
+    ("duplicate_evidence", "UPDATE verdict SET evidence = :no_owner "
      "WHERE sample_id = :duplicate", "duplicate"),
-    ("duplicate_evidence", "UPDATE verdict SET evidence = '{{\"of\":\"nobody\"}}' "
+    ("duplicate_evidence", "UPDATE verdict SET evidence = :lost_owner "
      "WHERE sample_id = :duplicate", "duplicate"),
     ("scores", "UPDATE score SET helpfulness = 10 WHERE sample_id = :variant", "variant"),
     ("scores", "UPDATE score SET helpfulness = -1 WHERE sample_id = :variant", "variant"),
@@ -148,13 +149,10 @@ def test_damage_is_found_and_its_row_named(
     statement: str,
     row: str | None,
 ) -> None:
-    statement = statement.replace("{{", "{").replace("}}", "}")
     values = {key: value for key, value in vars(sound).items() if f":{key}" in statement}
-    corpus.change(statement.replace('":null', '"\\:null').replace('":"n', '"\\:"n')
-                  if not database.is_sqlite else statement, **values)  # fmt: skip
+    corpus.change(statement, **values)
     found = broken(database)
     assert name in found and found[name].violations == 1
-    assert not examine(database).ok
     if row is not None:
         assert found[name].examples == (getattr(sound, row, row),)
 
@@ -193,7 +191,6 @@ def test_a_damaged_sqlite_file_is_found(tmp_path: Any) -> None:
     for n in range(20):
         corpus.seed(f"Seed {n}.")
     # An index that no longer says what its table says.
-    corpus.change("PRAGMA writable_schema=ON")
     with database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA writable_schema=ON")
         connection.exec_driver_sql(

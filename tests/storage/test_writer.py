@@ -106,6 +106,23 @@ async def test_patch_sets_only_the_columns_it_names(database: Database, one_batc
     assert prompts(database) == {"p": ("2", "old")}
 
 
+async def test_clear_takes_rows_away_before_its_batch_writes_new_ones(
+    database: Database, corpus: CorpusMaker
+) -> None:
+    sample = corpus.sample(corpus.seed())
+    other = corpus.sample(corpus.seed("Another."))
+    anew = row_of(Verdict(sample_id=sample, name="length", kind="executable", label="pass"))
+    await write(
+        database,
+        [Change("clear", Verdict, {"sample_id": sample}), Change("upsert", Verdict, anew)],
+    )
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT sample_id, name FROM verdict ORDER BY name"))
+        assert [tuple(row) for row in rows] == [
+            (other, "duplicate"), (other, "judge"), (sample, "length"),
+        ]  # fmt: skip
+
+
 async def test_an_upsert_keeps_the_time_at_which_a_row_was_made(database: Database) -> None:
     then = utcnow().replace(year=2001)
     await write(database, [Change("insert", Seed, seed(1, created_at=then))])
