@@ -88,6 +88,7 @@ async def expand(
             "instruction": task.instruction,
             "input": task.input,
             "category": task.category,
+            "categories": CATEGORIES,
             "language": task.language,
             "language_name": language_name(task.language),
             "count": settings.variants,

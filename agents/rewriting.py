@@ -22,6 +22,8 @@ from agents.settings import RoleSettings
 
 REWRITING_ROLE = "rewriting"
 RESPONSE_ROLE = "response"
+# How servers say that an answer ended before it was finished.
+CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "error", "abort", "cancelled")
 
 
 class RewritingSettings(RoleSettings):
@@ -58,7 +60,11 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response and how it came: `cut` by the length limit, `refusal` in the protocol's field."""
+    """A response and how it came: `cut` short, `refusal` in the protocol's field.
+
+    `reasoning` is kept only where the task wants a chain of thought; what else a teacher thought
+    is in its completion.
+    """
 
     response: str
     reasoning: str | None
@@ -115,9 +121,9 @@ async def respond(
     completion = reply.completion
     return Response(
         response=completion.content,
-        reasoning=completion.reasoning,
+        reasoning=completion.reasoning if task.category in settings.chain_of_thought else None,
         finish_reason=completion.finish_reason,
-        cut=completion.finish_reason == "length",
+        cut=completion.finish_reason in CUT,
         refusal=completion.refusal
         or ("content_filter" if completion.finish_reason == "content_filter" else None),
         reply=reply,

@@ -73,6 +73,7 @@ async def score(
     """Asks for the scores of one candidate."""
     prompt = prompts.get(settings.prompt).render(
         {
+            "system": task.system,
             "instruction": task.instruction,
             "input": task.input,
             "response": response,

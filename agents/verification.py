@@ -104,8 +104,9 @@ async def verify(
     if any(r.decisive for r in failed):
         return Verification("fail", findings, _feedback_from_checks(failed))
     if any(r.decisive for r in results) or not settings.judge:
-        # With neither checks nor a judge nobody has looked, and that is no pass.
-        label: Label = "fail" if failed else "pass" if results else "unscored"
+        # A check that decides nothing (not empty, not refused) is no verification.
+        decided = any(r.decisive for r in results)
+        label: Label = "fail" if failed else "pass" if decided else "unscored"
         return Verification(label, findings, _feedback_from_checks(failed))
     judged = await _judge(asker, prompts, settings, task, response, reasoning)
     findings = (*findings, judged)
@@ -126,6 +127,7 @@ async def _judge(
 ) -> Finding:
     prompt = prompts.get(settings.prompt).render(
         {
+            "system": task.system,
             "instruction": task.instruction,
             "input": task.input,
             "response": response,

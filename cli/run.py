@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,20 @@ EXIT_CODES = {"finished": 0, "failed": 1, "budget_reached": 3, "interrupted": 13
 def run_command(
     recipe_path: str, seeds: list[str], db: str, overrides: list[str], limit: int | None, json: bool
 ) -> int:
-    """Runs a recipe; returns the exit code."""
-    recipe = load_recipe(recipe_path, overrides, seeds)
+    """Runs a recipe; returns the exit code. With `json`, also a run that could not begin says so
+    in an object on the last line."""
+    try:
+        recipe = load_recipe(recipe_path, overrides, seeds)
+        return _run_and_show(recipe, db, limit, json)
+    except StillhouseError as error:
+        if not json:
+            raise
+        show_error(error)
+        print_json({"run": None, "status": "failed", "error": error.code, "cause": error.cause})
+        return error.exit_code
+
+
+def _run_and_show(recipe: Recipe, db: str, limit: int | None, json: bool) -> int:
     progress = Progress()
     began = time.monotonic()
     view = ProgressView(recipe.name, progress)
@@ -57,6 +70,10 @@ def run_command(
         _show_next(recipe.name, db, shown)
     if json:
         print_json(report)
+    if result.status == "interrupted":
+        # A thread that still waits for a slow disk or hub would keep the process from ending.
+        sys.stdout.flush()
+        os._exit(EXIT_CODES[result.status])
     return EXIT_CODES[result.status]
 
 
@@ -71,15 +88,19 @@ def _run_loop(options: RunOptions, progress: Progress) -> RunResult:
         import uvloop
     except ImportError:
         return asyncio.run(go())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(go())
+    loop = uvloop.new_event_loop()
+    result: RunResult = loop.run_until_complete(go())
+    if result.status != "interrupted":
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    return result
 
 
 def _listen_for_signals(stop: Stop) -> None:
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
-        if stop.event.is_set():
+        if stop.hurried:
             os._exit(130)
         stop.interrupt()
 

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.asking import Ask, Reply
@@ -251,7 +251,10 @@ class BookedAsker:
             books.writer.submit([Change("insert", AgentCall, row)])
 
         answer = await gateway.answer(request, answered, failed)
-        return Reply(answer.completion, request.key, gateway.contribution)
+        by = gateway.contribution
+        if answer.completion.simulated and not by.simulated:
+            by = replace(by, simulated=True)
+        return Reply(answer.completion, request.key, by)
 
     def _call_row(
         self, ask: Ask, request: Request, attempt: Attempt, answer: Answer | None
@@ -285,6 +288,8 @@ class BookedAsker:
             "completion_tokens": usage.completion_tokens if usage and made else None,
             "reasoning_tokens": usage.reasoning_tokens if usage and made else None,
             "cost_usd": answer.cost_usd if answer is not None else None,
+            "charged_tokens": attempt.charged.tokens,
+            "charged_usd": attempt.charged.usd,
             "latency_s": attempt.latency_s,
             "finish_reason": answer.completion.finish_reason if answer is not None else None,
             "error_type": attempt.error.code if attempt.error else None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +23,7 @@ from agents.rewriting import ResponseSettings, RewritingSettings
 from agents.selection import SelectionSettings
 from agents.settings import RoleSettings
 from agents.verification import VerificationSettings
+from common.credentials import looks_like_credential, names_credential
 from common.errors import StillhouseError
 from common.hashing import digest
 from graph.seeds import SeedSource
@@ -221,19 +221,27 @@ def _apply(document: dict[str, Any], override: str) -> None:
 
 def _refuse_credentials(value: Any, file: Path, *place: str) -> None:
     """A recipe's text goes into the corpus, so a key that someone wrote into it may not pass."""
-    if isinstance(value, list):
-        for number, item in enumerate(value):
-            _refuse_credentials(item, file, *place, str(number))
-    for key, item in value.items() if isinstance(value, dict) else ():
-        if isinstance(item, str) and item and _CREDENTIAL.search(str(key)):
+    if isinstance(value, str):
+        named = any(names_credential(part) for part in (*place[-1:], *_argument_before(value)))
+        if value and place[-1:] != ("api_key_env",) and (named or looks_like_credential(value)):
             raise RecipeError(
-                f"The recipe {file} holds a credential: {'.'.join((*place, str(key)))}.",
+                f"The recipe {file} holds a credential: {'.'.join(place)}.",
                 cause="Recipes are kept in the corpus and shown, so no key or password may stand "
                 "in one.",
                 solution="Put it into an environment variable; a teacher names its key's variable "
                 "under api_key_env, and a managed server inherits the whole environment.",
             )
-        _refuse_credentials(item, file, *place, str(key))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_credentials(item, file, *place, str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _refuse_credentials(item, file, *place, str(number))
+
+
+def _argument_before(text: str) -> tuple[str, ...]:
+    """The name of a command-line argument such as `--hf-token`, as it stands in a list of them."""
+    return (text,) if text.startswith("--") else ()
 
 
 def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
@@ -303,11 +311,6 @@ def _as_read(fault: ErrorDetails) -> str:
 
 
 _UNION_TAGS = ("openai", "vllm", "simulated", "recorded")
-_CREDENTIAL = re.compile(
-    r"(?:^|[_-])(?:api[_-]?key|access[_-]?key|secret|secret[_-]?key|password|authorization)$"
-    r"|(?:^|[_-])(?:access|api|auth|bearer|hf|hub)[_-]token$|^token$",
-    re.IGNORECASE,
-)
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> set[str]:

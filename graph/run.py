@@ -21,9 +21,8 @@ from graph.books import Books, Figures
 from graph.errors import SeedsMissing
 from graph.intake import Intake, take_in
 from graph.recipe import Recipe
-from graph.services import Services
-from graph.session import check_recipe, open_session
-from graph.shapes import current_shapes
+from graph.session import Session, check_recipe, open_session
+from graph.shapes import shapes_for
 from graph.stop import Stop, until_stopped
 from graph.walking import walk_all
 from storage import corpus, staleness
@@ -111,14 +110,17 @@ async def _run_locked(
             await until_stopped(stop, session.open_teachers())
             if not stop.event.is_set():
                 progress.notes += session.warnings()
+                progress.total = _reopen_and_count(database, session, options.limit, progress)
                 services = session.services()
-                progress.total = _reopen_and_count(database, services, options.limit, progress)
                 if progress.total == 0 and intake.known + intake.new == 0:
                     raise _no_seeds(recipe, intake)
                 progress.phase = "running"
                 await walk_all(services, database, writer, session.fleet, progress.total, stop)
         except StillhouseError as error:
             stop.request("failed", error)
+        except BaseException:
+            stop.request("failed")
+            raise
         finally:
             progress.phase = "stopping"
             books.stopping = True
@@ -165,14 +167,16 @@ def _no_seeds(recipe: Recipe, intake: Intake) -> SeedsMissing:
 
 
 def _reopen_and_count(
-    database: Database, services: Services, limit: int | None, progress: Progress
+    database: Database, session: Session, limit: int | None, progress: Progress
 ) -> int:
-    name = services.recipe.name
+    name = session.recipe.name
+    current = shapes_for(session.recipe, session.prompts, session.teachers_by_role())
     with database.write() as connection:
-        groups = staleness.stale_groups(connection, name, current_shapes(services))
+        groups = staleness.stale_groups(connection, name, current)
         stale = staleness.stale_seed_ids(connection, name, groups)
         passing = staleness.transiently_failed_seeds(connection, name, PASSING_FAILURES)
         reviewed = corpus.reviewed_seeds(connection, name)
+        staleness.forget_decisions(connection, sorted(stale))
         staleness.reopen(connection, sorted({*stale, *passing, *reviewed}))
         pending = corpus.status_counts(connection, name)["seeds"].get("pending", 0)
     if stale:

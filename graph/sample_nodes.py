@@ -17,6 +17,7 @@ from graph.state import GO, Draft, SampleState, Step
 from storage.review import text_hash
 from storage.writer import Change
 from teachers.errors import TeacherError
+from teachers.terms import merge_contributions
 
 P = ParamSpec("P")
 Walk = Coroutine[Any, Any, SampleState]
@@ -93,15 +94,18 @@ class SampleNodes:
         if not self._services.gates.is_duplicate(draft.fingerprint):
             return True, evidence
         owner = await self._services.find_owner(draft.fingerprint)
-        if owner == draft.id:
+        if owner is None or owner == draft.id:
             return True, evidence
         return False, {**evidence, "of": owner}
 
     def _quota(self, draft: Draft) -> tuple[bool, dict[str, Any]]:
+        gates = self._services.gates
         prior = self._prior(draft, "over_quota")
         if prior is not None:
-            return prior
-        gates = self._services.gates
+            passed, about = prior
+            same = about.get("category") == draft.category
+            if same and (passed or about.get("quota") == gates.quota(draft.category)):
+                return prior
         passed = gates.take_place(draft.category)
         live, quota = gates.live(draft.category), gates.quota(draft.category)
         return passed, {"category": draft.category, "live": live, "quota": quota}
@@ -252,6 +256,11 @@ class SampleNodes:
             return {"draft": draft, "step": step}
         if draft.round < settings.max_rounds:
             step = Step("revise", "verification_failed", result.feedback)
+            if any(f.kind == "judge" for f in result.findings):
+                # The judge's words go into the next round's prompts, and its terms with them.
+                judge = self._services.bindings[verification.ROLE].gateway.contribution
+                contributions = merge_contributions(draft.contributions, (judge,))
+                draft = replace(draft, contributions=contributions)
         else:
             step = Step("reject", "verification_failed", result.feedback)
         return {"draft": draft, "step": step}

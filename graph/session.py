@@ -26,6 +26,7 @@ from storage.database import Database
 from storage.tables import Run
 from storage.writer import Change, Writer, row_of
 from teachers.budget import Budget, Spend, require_prices
+from teachers.gateway import Gateway
 from teachers.opening import Fleet
 
 
@@ -51,6 +52,11 @@ class Session:
         return self.fleet.warnings(
             self.recipe.teacher_of("response"), self.recipe.teacher_of("verification")
         )
+
+    def teachers_by_role(self) -> dict[str, Gateway]:
+        """Who plays each enabled role; the teachers must be open."""
+        names = {r: self.recipe.teacher_of(r) for r in ROLES if self.recipe.agents.role(r).enabled}
+        return {role: self.fleet.gateways[name] for role, name in names.items() if name}
 
     def services(self) -> Services:
         """What the nodes work with; the teachers must be open."""
@@ -107,9 +113,8 @@ def open_session(recipe: Recipe, database: Database, writer: Writer, log_folder:
         recipe.budget,
         Spend(
             calls=spent["calls"],
-            prompt_tokens=spent["prompt_tokens"],
-            completion_tokens=spent["completion_tokens"],
-            usd=spent["known_usd"],
+            tokens=spent["charged_tokens"],
+            usd=spent["charged_usd"],
         ),
     )
     run = Run(
@@ -123,6 +128,8 @@ def open_session(recipe: Recipe, database: Database, writer: Writer, log_folder:
     books = Books(writer, run.id, recipe.name)
     books.on_completion = shelf.added
     fleet = Fleet(recipe.teachers, budget, CorpusCache(shelf, writer), log_folder / run.id[:12])
+    with database.write() as connection:
+        corpus.close_killed_runs(connection)
     writer.submit([Change("insert", Run, row_of(run)), *map(_prompt_row, used)])
     return Session(recipe, database, prompts, books, fleet)
 

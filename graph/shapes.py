@@ -78,4 +78,5 @@ def shapes_of(
     if verification.ROLE in roles:
         shapes["verify"] = frozenset({shape(verification.ROLE, agents.verification.prompt)})
         required.append("verify")
-    return CurrentShapes(shapes, tuple(required))
+    of_seeds = ("expand",) if "expand" in shapes else ()
+    return CurrentShapes(shapes, tuple(required), of_seeds)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, select, update
 
-from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict
+from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict, utcnow
 
 run_t, seed_t, sample_t = Run.__table__, Seed.__table__, Sample.__table__  # type: ignore[attr-defined]
 call_t, verdict_t, review_t = (
@@ -46,7 +46,8 @@ def reason_counts(
 
 
 def spent(connection: Connection, recipe: str) -> dict[str, Any]:
-    """Everything the recipe's calls have cost so far; `usd` is None when any price was unknown."""
+    """Everything the recipe's calls have cost so far; `usd` is None when any price was unknown.
+    `charged_…` is what they took from the budget, failed attempts included."""
     made = and_(call_t.c.error_type.is_(None), call_t.c.cached.is_(False))
     row = connection.execute(
         select(
@@ -55,9 +56,13 @@ def spent(connection: Connection, recipe: str) -> dict[str, Any]:
             func.coalesce(func.sum(call_t.c.completion_tokens), 0),
             func.coalesce(func.sum(call_t.c.cost_usd).filter(made), 0.0),
             func.count().filter(and_(made, call_t.c.cost_usd.is_(None))),
+            func.coalesce(func.sum(call_t.c.charged_tokens), 0),
+            func.coalesce(func.sum(call_t.c.charged_usd), 0.0),
         ).where(call_t.c.recipe == recipe)
     ).one()
     return {
+        "charged_tokens": row[5],
+        "charged_usd": row[6],
         "calls": row[0],
         "prompt_tokens": row[1],
         "completion_tokens": row[2],
@@ -173,6 +178,15 @@ def places_taken(connection: Connection, recipe: str) -> dict[str, int]:
         .group_by(sample_t.c.category)
     )
     return {category: n for category, n in connection.execute(query) if category is not None}
+
+
+def close_killed_runs(connection: Connection) -> None:
+    """Marks runs that never came to write their end; only who holds the run lock may ask."""
+    connection.execute(
+        update(run_t)
+        .where(run_t.c.status == "running")
+        .values(status="interrupted", reason="killed", ended_at=utcnow())
+    )
 
 
 def telling_sample(connection: Connection, recipe: str) -> tuple[str, bool] | None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, or_, select, update
 
-from storage.corpus import sample_t, seed_t
+from storage.corpus import sample_t, seed_t, verdict_t
 from storage.tables import utcnow
 
 
@@ -36,10 +36,12 @@ class StaleGroup:
 
 @dataclass(frozen=True)
 class CurrentShapes:
-    """For every step the shapes that are current; `required` steps touch every accepted sample."""
+    """For every step the shapes that are current; `required` steps touch every accepted sample,
+    `required_of_seeds` every seed that is done."""
 
     shapes: Mapping[str, Set[str]]
     required: Sequence[str] = ()
+    required_of_seeds: Sequence[str] = ()
 
 
 def stale_groups(connection: Connection, recipe: str, current: CurrentShapes) -> list[StaleGroup]:
@@ -68,10 +70,10 @@ def _first_difference(
         now = current.shapes.get(step, frozenset())
         if shape not in now:
             return step, shape, _like(shape, now)
-    if status == "accepted":
-        for step in current.required:
-            if step not in lineage:
-                return step, "", _like("", current.shapes[step])
+    wanted = {"accepted": current.required, "done": current.required_of_seeds}.get(status, ())
+    for step in wanted:
+        if step not in lineage:
+            return step, "", _like("", current.shapes[step])
     return None
 
 
@@ -101,6 +103,18 @@ def stale_seed_ids(connection: Connection, recipe: str, groups: Sequence[StaleGr
 
 def _not_superseded(table: Any) -> ColumnElement[bool]:
     return or_(table.c.reason.is_(None), table.c.reason != "superseded")
+
+
+def forget_decisions(connection: Connection, seeds: Sequence[str]) -> None:
+    """Takes back the gate decisions of seeds that walk anew: their words may change, and what they
+    were let in with must not count against anybody, themselves included."""
+    for start in range(0, len(seeds), 500):
+        members = select(sample_t.c.id).where(
+            sample_t.c.seed_id.in_(seeds[start : start + 500])
+        )
+        connection.execute(
+            delete(verdict_t).where(verdict_t.c.kind == "gate", verdict_t.c.sample_id.in_(members))
+        )
 
 
 def reopen(connection: Connection, seeds: Sequence[str]) -> int:

@@ -175,6 +175,7 @@ class AgentCall(SQLModel, table=True):
 
     `error_type` is null where the attempt brought an answer. `cached` marks an answer that another
     sample had already paid for. `cost_usd` is null where the teacher's price is unknown.
+    `charged_tokens` and `charged_usd` are what the attempt took from the budget.
     """
 
     __tablename__ = "agent_call"
@@ -208,6 +209,8 @@ class AgentCall(SQLModel, table=True):
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
+    charged_tokens: int = 0
+    charged_usd: float | None = None
     latency_s: float | None = None
     finish_reason: str | None = None
     error_type: str | None = None

@@ -39,8 +39,7 @@ class Spend:
     """What was spent; `usd` holds what is known of it."""
 
     calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    tokens: int = 0
     usd: float = 0.0
 
 
@@ -129,9 +128,7 @@ class Budget:
         self._cap_calls = math.inf if settings.calls is None else settings.calls
         self._cap_tokens = math.inf if settings.tokens is None else settings.tokens
         self._cap_usd = math.inf if settings.usd is None else _picodollars(settings.usd)
-        self._spent = _Amount(
-            spent.calls, spent.prompt_tokens + spent.completion_tokens, _picodollars(spent.usd)
-        )
+        self._spent = _Amount(spent.calls, spent.tokens, _picodollars(spent.usd))
         self._reserved = _Amount()
         self._queue: deque[tuple[asyncio.Future[bool], _Amount]] = deque()
         self._waiting = 0

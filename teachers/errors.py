@@ -1,6 +1,7 @@
 """How a teacher call can fail. Each kind says whether another attempt can help, and where.
 
 `retryable` faults are worth another attempt by the same request (transport, 5xx, cut bodies);
+`billed` faults came after the request was sent and may have been paid for;
 `overload` faults say that the endpoint has too much to do, so the limiter lets fewer in;
 `RateLimited` belongs to the limiter and never counts as a failed attempt; `fatal` faults concern
 every further call (wrong key, no quota, unreachable server), so the run stops and keeps its place.
@@ -18,6 +19,7 @@ class TeacherError(StillhouseError):
 
     code: ClassVar[str] = "teacher_error"
     retryable: ClassVar[bool] = False
+    billed: ClassVar[bool] = False
     overload: ClassVar[bool] = False
     fatal: ClassVar[bool] = False
 
@@ -27,12 +29,14 @@ class TransportFault(TeacherError):
 
     code = "transport"
     retryable = True
+    billed = True
 
 
 class Unreachable(TransportFault):
     """No connection could be made at all."""
 
     code = "unreachable"
+    billed = False
     fatal = True
 
 

@@ -70,12 +70,28 @@ class NoCache:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What counts against a budget: tokens, and US dollars where the prices are known."""
+
+    tokens: int
+    usd: float | None
+
+
+NO_CHARGE = Charge(0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at one request as the books want it. `error` is None when it was answered."""
+    """One attempt at one request as the books want it. `error` is None when it was answered.
+
+    `charged` is what it took from the budget: what the server reported, or the most it can have
+    been where the server did not say or was not heard out.
+    """
 
     number: int
     latency_s: float | None
     error: TeacherError | None = None
+    charged: Charge = NO_CHARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +173,8 @@ class Gateway:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._under_way[request.key] = future
         try:
-            answer = await self._paid(request, on_failure)
+            completion, attempt = await self._attempts(request, on_failure)
+            answer = Answer(completion, False, cost(self.prices, completion.usage), attempt)
             on_answer(answer)
             future.set_result(answer)
             return answer
@@ -166,30 +183,12 @@ class Gateway:
             if not future.done():
                 future.cancel()
 
-    async def _paid(self, request: Request, on_failure: Callable[[Attempt], None]) -> Answer:
-        room = request.sampling.max_tokens or DEFAULT_COMPLETION_ROOM
-        prompt_bound, completion_bound = upper_bound_tokens(request.messages, room, request.schema)
-        bound = prompt_bound + completion_bound
-        reservation = await self._budget.reserve(
-            tokens=bound, usd=upper_bound_cost(self.prices, prompt_bound, completion_bound)
-        )
-        try:
-            completion, attempt = await self._attempts(request, bound, on_failure)
-        except BaseException:
-            # A failed attempt is not billed by any provider we know; one that was cut off by our
-            # own stop may be, but then the run is over.
-            reservation.release()
-            raise
-        usage = completion.usage
-        price = cost(self.prices, usage)
-        reservation.settle(_total(usage), price)
-        return Answer(completion, False, price, attempt)
-
     async def _attempts(
-        self, request: Request, tokens: int, on_failure: Callable[[Attempt], None]
+        self, request: Request, on_failure: Callable[[Attempt], None]
     ) -> tuple[Completion, Attempt]:
+        bound = self._bound(request)
         try:
-            return await self._one_attempt(request, tokens, 1, on_failure)
+            return await self._one_attempt(request, bound, 1, on_failure)
         except TeacherError as error:
             if not error.retryable:
                 raise
@@ -204,7 +203,7 @@ class Gateway:
             if first is not None:
                 failed, first = first, None
                 raise failed
-            return await self._one_attempt(request, tokens, number, on_failure)
+            return await self._one_attempt(request, bound, number, on_failure)
 
         retrying = AsyncRetrying(
             stop=_Patience(settings).is_over,
@@ -216,27 +215,48 @@ class Gateway:
         )
         return await retrying(once)
 
+    def _bound(self, request: Request) -> Charge:
+        """The most that one attempt at `request` can cost."""
+        room = request.sampling.max_tokens or DEFAULT_COMPLETION_ROOM
+        prompt, completion = upper_bound_tokens(request.messages, room, request.schema)
+        return Charge(prompt + completion, upper_bound_cost(self.prices, prompt, completion))
+
     async def _one_attempt(
-        self, request: Request, tokens: int, number: int, on_failure: Callable[[Attempt], None]
+        self,
+        request: Request,
+        bound: Charge,
+        number: int,
+        on_failure: Callable[[Attempt], None],
     ) -> tuple[Completion, Attempt]:
         while True:
-            async with self.limiter.slot(tokens) as slot:
-                began = time.monotonic()
-                try:
-                    completion = await self._backend.complete(request)
-                except RateLimited as error:
-                    self.limiter.throttled(error.retry_after_s, slot)
-                    on_failure(Attempt(number, time.monotonic() - began, error))
-                    continue
-                except TeacherError as error:
-                    if error.overload:
-                        self.limiter.overloaded(slot)
-                    on_failure(Attempt(number, time.monotonic() - began, error))
-                    raise
-                latency = time.monotonic() - began
-                slot.settle(_total(completion.usage))
-                self.limiter.succeeded(latency)
-                return completion, Attempt(number, latency)
+            with await self._budget.reserve(tokens=bound.tokens, usd=bound.usd) as reservation:
+                async with self.limiter.slot(bound.tokens) as slot:
+                    began = time.monotonic()
+                    try:
+                        completion = await self._backend.complete(request)
+                    except RateLimited as error:
+                        self.limiter.throttled(error.retry_after_s, slot)
+                        on_failure(Attempt(number, time.monotonic() - began, error))
+                        continue
+                    except TeacherError as error:
+                        if error.overload:
+                            self.limiter.overloaded(slot)
+                        charged = NO_CHARGE
+                        if error.billed:
+                            charged = bound
+                            reservation.settle()
+                        on_failure(Attempt(number, time.monotonic() - began, error, charged))
+                        raise
+                    latency, usage = time.monotonic() - began, completion.usage
+                    tokens, usd = _total(usage), cost(self.prices, usage)
+                    slot.settle(tokens)
+                    reservation.settle(tokens, usd)
+                    self.limiter.succeeded(latency)
+                    charged = Charge(
+                        bound.tokens if tokens is None else tokens,
+                        bound.usd if usd is None else usd,
+                    )
+                    return completion, Attempt(number, latency, None, charged)
 
     async def close(self) -> None:
         """Lets go of the backend's connections."""

@@ -158,7 +158,7 @@ class AdaptiveLimiter:
     """
 
     def __init__(self, settings: LimitSettings | None = None) -> None:
-        settings = settings or LimitSettings()
+        self.settings = settings = settings or LimitSettings()
         self._cap = settings.max_concurrency or sys.maxsize
         self._limit = min(settings.initial_concurrency, self._cap)
         self._requests = requests_window(settings.rpm) if settings.rpm else None

@@ -33,6 +33,13 @@ from teachers.vllm_server import VllmServer
 LEAST_PATIENCE_S = 10.0
 
 
+class LimitsDiffer(TeacherError):
+    """Two teachers at one endpoint ask for different limits."""
+
+    code = "limits_differ"
+    fatal = True
+
+
 class Fleet:
     """All teachers of one run, by name."""
 
@@ -159,7 +166,7 @@ class Fleet:
         backend: Backend,
         limited_by: str | None = None,
     ) -> Gateway:
-        limiter = self._limiters.setdefault(limited_by or name, AdaptiveLimiter(settings.limits))
+        limiter = self._limiter(limited_by or name, name, settings)
         simulated = isinstance(settings, SimulatedTeacher)
         return Gateway(
             name=name,
@@ -178,6 +185,19 @@ class Fleet:
             ),
             family=settings.family,
         )
+
+    def _limiter(self, endpoint: str, name: str, settings: TeacherSettings) -> AdaptiveLimiter:
+        """The endpoint's limiter, which all of its teachers share and so must agree upon."""
+        limiter = self._limiters.get(endpoint)
+        if limiter is None:
+            limiter = self._limiters[endpoint] = AdaptiveLimiter(settings.limits)
+        elif limiter.settings != settings.limits:
+            raise LimitsDiffer(
+                f"Teacher '{name}' has other limits than another teacher at {endpoint}.",
+                cause="Teachers at one address share one queue, so that together they keep to it.",
+                solution="Give both the same `limits`, or leave them out of one and set them alike.",
+            )
+        return limiter
 
     def warnings(self, writer: str | None, judge: str | None) -> list[str]:
         """What a careful user would want to know before the run: a judge of its own family."""
@@ -198,5 +218,4 @@ class Fleet:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         for gateway in self.gateways.values():
             await gateway.close()
-        for server in self._servers:
-            await server.stop()
+        await asyncio.gather(*(server.stop() for server in self._servers))

@@ -136,14 +136,19 @@ def _joined(parts: list[Any], kinds: tuple[str, ...]) -> str:
 def _usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
-    details = usage.get("completion_tokens_details") or {}
-    reasoning = details.get("reasoning_tokens")
+    details = usage.get("completion_tokens_details")
+    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     return Usage(
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
         # SGLang counts it beside the others.
-        reasoning_tokens=usage.get("reasoning_tokens") if reasoning is None else reasoning,
+        reasoning_tokens=_count(usage.get("reasoning_tokens")) if reasoning is None else reasoning,
     )
+
+
+def _count(value: Any) -> int | None:
+    """A count of tokens; what is none is unknown."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _ids(ids: Any) -> tuple[int, ...] | None:

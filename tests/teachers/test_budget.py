@@ -64,7 +64,7 @@ async def test_settling_and_releasing_count_once() -> None:
 
 async def test_what_earlier_invocations_spent_counts() -> None:
     budget = Budget(
-        BudgetSettings(tokens=1000), Spend(calls=3, prompt_tokens=500, completion_tokens=450)
+        BudgetSettings(tokens=1000), Spend(calls=3, tokens=950)
     )
     with pytest.raises(BudgetReached):
         await budget.reserve(tokens=51)
@@ -240,11 +240,11 @@ async def test_without_caps_everything_is_granted_and_still_counted() -> None:
     [
         (BudgetSettings(usd=5), Spend(usd=4.98), {"usd": 0.03}, ("5 dollars", "4.98", "0.03")),
         (BudgetSettings(usd=2e-7), Spend(), {"usd": 1e-6}, ("0.0000002 dollars", "0", "0.000001")),
-        (BudgetSettings(tokens=100), Spend(1, 60, 30), {"tokens": 11}, ("100 tokens", "90", "11")),
+        (BudgetSettings(tokens=100), Spend(1, 90), {"tokens": 11}, ("100 tokens", "90", "11")),
         (BudgetSettings(calls=3), Spend(calls=3), {}, ("3 calls", "3", "1")),
         (
             BudgetSettings(usd=5, tokens=100, calls=9),
-            Spend(1, 60, 30, 1.0),
+            Spend(1, 90, 1.0),
             {"tokens": 11, "usd": 0.1},
             ("100 tokens", "90", "11"),
         ),

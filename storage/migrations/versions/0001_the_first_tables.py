@@ -215,6 +215,8 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
         sa.Column("reasoning_tokens", sa.Integer(), nullable=True),
         sa.Column("cost_usd", sa.Float(), nullable=True),
+        sa.Column("charged_tokens", sa.Integer(), nullable=False),
+        sa.Column("charged_usd", sa.Float(), nullable=True),
         sa.Column("latency_s", sa.Float(), nullable=True),
         sa.Column("finish_reason", sa.String(), nullable=True),
         sa.Column("error_type", sa.String(), nullable=True),

@@ -1,0 +1,31 @@
+"""Recognises credentials where none may stand: in what is stored, shown, or put on a command line.
+
+By name (`api_key`, `HF_TOKEN`, `--password`) and by shape (`sk-…`, `hf_…`, `ghp_…`, `Bearer …`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(
+    r"(?:^|[_-])(?:api[_-]?key|access[_-]?key|private[_-]?key|secret|secret[_-]?key|password"
+    r"|passwd|authorization|credential)s?$"
+    r"|(?:^|[_-])(?:access|api|auth|bearer|hf|hub|github|session)[_-]token$|^token$",
+    re.IGNORECASE,
+)
+_UPPER = re.compile(r"^[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET|PASSWORD)$")
+_SHAPE = re.compile(
+    r"^(?:sk-[\w-]{16,}|hf_\w{16,}|gh[pousr]_\w{16,}|xox[abp]-[\w-]{10,}|AKIA[A-Z0-9]{12,}"
+    r"|Bearer\s+\S{8,})$"
+)
+
+
+def names_credential(name: str) -> bool:
+    """Whether a setting, variable or argument of this name holds a credential."""
+    bare = name.lstrip("-").partition("=")[0]
+    return bool(_UPPER.match(bare) or _NAME.search(bare))
+
+
+def looks_like_credential(text: str) -> bool:
+    """Whether a value has the shape of a well-known kind of key."""
+    return bool(_SHAPE.match(text.strip()))
