@@ -24,6 +24,9 @@ _MODEL_CHARS = 300
 _MIN_LATIN_LETTERS = 40
 _MIN_CONFIDENCE = 0.8
 _MIN_CONTRARY_WEIGHT = 20
+# Where the expected script is absent: fewer letters could be a symbol, a unit or a product's name.
+_MIN_FOREIGN_LATIN = 8
+_MIN_FOREIGN_CJK = 2
 
 _FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
@@ -161,6 +164,29 @@ def is_language(text: str, expected: str) -> bool | None:
         return True
     if weight < _MIN_CONTRARY_WEIGHT or any(found in f and wanted in f for f in _FAMILIES):
         return None
+    return False
+
+
+def lacks_script(text: str, expected: str) -> bool:
+    """Whether `text` has words, and not one letter of the script that `expected` is written in.
+
+    Short as it may be, an instruction of that kind is in another language; an answer may well be a
+    foreign name. Only asked for languages written in Latin letters, Japanese, Chinese and Korean.
+    """
+    wanted = expected.replace("_", "-").partition("-")[0].lower()
+    sample = prose_of(text)[:_SCRIPT_CHARS]
+    latin, han = len(_LATIN.findall(sample)), len(_HAN.findall(sample))
+    kana, hangul = len(_KANA.findall(sample)), len(_HANGUL.findall(sample))
+    others = {
+        "ja": (han + kana, hangul),
+        "zh": (han, kana + hangul),
+        "ko": (hangul, han + kana),
+    }
+    if wanted in others:
+        own, foreign = others[wanted]
+        return own == 0 and (foreign >= _MIN_FOREIGN_CJK or latin >= _MIN_FOREIGN_LATIN)
+    if wanted == "en" or wanted in _MODEL_LANGUAGES:
+        return latin == 0 and han + kana + hangul >= _MIN_FOREIGN_CJK
     return False
 
 

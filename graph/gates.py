@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from common.compact_set import CompactSet
 from common.hashing import digest_text
+from common.language import is_language, lacks_script
 
 _SPACES = re.compile(r"\s+")
 
@@ -21,6 +22,11 @@ def fingerprint(instruction: str, input: str) -> str:
     """16 hexadecimal digits, equal for equal words; width, case and spacing do not count."""
     text = unicodedata.normalize("NFKC", f"{instruction}\n{input}").casefold()
     return digest_text(_SPACES.sub(" ", text).strip())[:16]
+
+
+def in_another_language(instruction: str, language: str) -> bool:
+    """Whether an instruction is surely not in its seed's language."""
+    return is_language(instruction, language) is False or lacks_script(instruction, language)
 
 
 class Gates:

@@ -8,9 +8,8 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 from agents import rewriting, selection, verification
-from common.language import is_language
 from graph.books import BookedAsker
-from graph.gates import fingerprint
+from graph.gates import fingerprint, in_another_language
 from graph.history import PriorReview
 from graph.services import Services
 from graph.state import GO, Draft, SampleState, Step
@@ -67,10 +66,9 @@ class SampleNodes:
             if not passed:
                 step = Step("reject", name)
 
-        if gates.language and draft.origin == "expansion":
-            right = is_language(draft.instruction, draft.language)
-            if right is False:
-                decide("off_language", False, {"expected": draft.language})
+        varied = draft.origin == "expansion"
+        if gates.language and varied and in_another_language(draft.instruction, draft.language):
+            decide("off_language", False, {"expected": draft.language})
         claimed = draft.claimed_category or draft.category
         if step is GO and gates.category and claimed != draft.category:
             decide("off_category", False, {"expected": draft.category, "claimed": claimed})
@@ -133,7 +131,7 @@ class SampleNodes:
         )
         shape = self._services.shape(rewriting.REWRITING_ROLE, settings.prompt)
         kept = rewritten.kept_original
-        if kept is None and is_language(rewritten.instruction, draft.language) is False:
+        if kept is None and in_another_language(rewritten.instruction, draft.language):
             kept = "the rewording was in another language"
         if kept is not None:
             books = self._services.books

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, case, func, select, update
 
 from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict, utcnow
 
@@ -181,12 +181,37 @@ def places_taken(connection: Connection, recipe: str) -> dict[str, int]:
 
 
 def close_killed_runs(connection: Connection) -> None:
-    """Marks runs that never came to write their end; only who holds the run lock may ask."""
-    connection.execute(
-        update(run_t)
-        .where(run_t.c.status == "running")
-        .values(status="interrupted", reason="killed", ended_at=utcnow())
-    )
+    """Ends the runs that never came to write their end, with figures from their calls; only who
+    holds the run lock may ask."""
+    for (killed,) in connection.execute(
+        select(run_t.c.id).where(run_t.c.status == "running")
+    ).all():
+        answered = and_(call_t.c.run_id == killed, call_t.c.error_type.is_(None))
+        made = call_t.c.cached.is_(False)
+        figures = connection.execute(
+            select(
+                func.count().filter(made),
+                func.count().filter(call_t.c.cached),
+                func.coalesce(func.sum(call_t.c.prompt_tokens), 0),
+                func.coalesce(func.sum(call_t.c.completion_tokens), 0),
+                func.coalesce(func.sum(call_t.c.cost_usd).filter(made), 0.0),
+                func.count().filter(and_(made, call_t.c.cost_usd.is_(None))),
+            ).where(answered)
+        ).one()
+        connection.execute(
+            update(run_t)
+            .where(run_t.c.id == killed)
+            .values(
+                status="interrupted",
+                reason="killed",
+                calls_made=figures[0],
+                calls_cached=figures[1],
+                prompt_tokens=figures[2],
+                completion_tokens=figures[3],
+                cost_usd=None if figures[5] else figures[4],
+                ended_at=utcnow(),
+            )
+        )
 
 
 def telling_sample(connection: Connection, recipe: str) -> tuple[str, bool] | None:

@@ -25,7 +25,7 @@ from teachers.config import (
 from teachers.errors import MissingApiKey, ModelNotFound, ServerDied, TeacherError, TimedOut
 from teachers.gateway import Backend, CompletionCache, Gateway
 from teachers.identity import endpoint_identity, recorded_backend
-from teachers.limiter import AdaptiveLimiter
+from teachers.limiter import AdaptiveLimiter, LimitSettings
 from teachers.simulated.child import SimulatedChild
 from teachers.vllm_server import VllmServer
 
@@ -55,6 +55,7 @@ class Fleet:
         self._cache = cache
         self._log_folder = log_folder
         self._limiters: dict[str, AdaptiveLimiter] = {}
+        self._opening: list[TeacherSettings] = []
         self._servers: list[VllmServer | SimulatedChild] = []
         self._watchers: list[asyncio.Task[None]] = []
         self.gateways: dict[str, Gateway] = {}
@@ -65,6 +66,7 @@ class Fleet:
 
     async def open(self, names: Sequence[str]) -> None:
         """Opens these teachers, one after the other; raises what keeps one from answering."""
+        self._opening = [self._settings[name] for name in names]
         for name in names:
             self.gateways[name] = await self._open(name, self._settings[name])
 
@@ -187,15 +189,19 @@ class Fleet:
         )
 
     def _limiter(self, endpoint: str, name: str, settings: TeacherSettings) -> AdaptiveLimiter:
-        """The endpoint's limiter, which all of its teachers share and so must agree upon."""
+        """The endpoint's limiter, which its teachers share: those who set limits must agree."""
         limiter = self._limiters.get(endpoint)
+        unset = LimitSettings()
         if limiter is None:
-            limiter = self._limiters[endpoint] = AdaptiveLimiter(settings.limits)
-        elif limiter.settings != settings.limits:
+            here = [s for s in self._opening if getattr(s, "base_url", None) == endpoint]
+            asked = [s.limits for s in (settings, *here) if s.limits != unset]
+            limits = asked[0] if asked else unset
+            limiter = self._limiters[endpoint] = AdaptiveLimiter(limits)
+        if settings.limits not in (unset, limiter.settings):
             raise LimitsDiffer(
                 f"Teacher '{name}' has other limits than another teacher at {endpoint}.",
                 cause="Teachers at one address share one queue, so that together they keep to it.",
-                solution="Give both the same `limits`, or leave them out of one and set them alike.",
+                solution="Give both the same `limits`, or set them for one only.",
             )
         return limiter
 

@@ -261,7 +261,7 @@ def assert_sound(db: str | Path, *, pending: bool = False) -> None:
     finally:
         database.close()
     broken = [(check.says, check.examples) for check in report.checks if not check.ok]
-    assert not broken
+    assert not broken, broken
     if not pending:
         assert report.seeds.get("pending", 0) == 0
         assert report.samples.get("pending", 0) == 0

@@ -140,10 +140,10 @@ async def test_a_judge_that_refuses_leaves_the_candidate_unscored() -> None:
     assert result.label == "unscored"
 
 
-async def test_without_a_judge_the_checks_alone_decide() -> None:
+async def test_without_a_judge_only_a_decisive_check_verifies() -> None:
     settings = VerificationSettings(judge=False)
     asker = ScriptedAsker()
-    assert (await verified(asker, RIVER, ELBE, settings)).label == "pass"
+    assert (await verified(asker, RIVER, ELBE, settings)).label == "unscored"
     assert (await verified(asker, RIVER, "", settings)).label == "fail"
     assert asker.asked == []
 

@@ -37,9 +37,11 @@ from factory import (
     write_recipe,
     write_seeds,
 )
+from sqlalchemy import text
 
 from graph.run import Progress, RunResult
 from graph.stop import Stop
+from storage.database import Database
 from teachers.errors import BudgetReached, Unreachable
 from teachers.simulated.server import SimulatedServer
 from teachers.simulated.settings import SimulatedSettings
@@ -460,6 +462,37 @@ async def test_samples_whose_failure_may_have_passed_are_tried_again(tmp_path: P
     assert {(s["status"], s["reason"]) for s in samples(db)} == {("accepted", "verified")}
     assert len(samples(db)) == 4
     assert_sound(db)
+
+
+async def test_a_run_that_was_killed_is_closed_by_the_next_with_the_figures_of_its_calls(
+    tmp_path: Path, database_url: str
+) -> None:
+    recipe = write_recipe(tmp_path, [MATHS])
+    killed = await run(recipe, db=database_url)
+    figures = killed.progress.figures
+    database = Database.open(database_url)
+    with database.write() as connection:
+        connection.execute(
+            text(
+                "UPDATE run SET status = 'running', ended_at = NULL, calls_made = 0, "
+                "prompt_tokens = 0, completion_tokens = 0, cost_usd = NULL"
+            )
+        )
+    await run(recipe, db=database_url)
+    with database.read() as connection:
+        row = (
+            connection.execute(text("SELECT * FROM run WHERE id = :id"), {"id": killed.run_id})
+            .mappings()
+            .one()
+        )
+    database.close()
+    assert (row["status"], row["reason"]) == ("interrupted", "killed")
+    assert row["ended_at"] is not None
+    assert row["calls_made"] == figures.calls_made > 0
+    assert row["prompt_tokens"] == figures.prompt_tokens
+    assert row["completion_tokens"] == figures.completion_tokens
+    assert row["cost_usd"] == 0
+    assert_sound(database_url)
 
 
 async def test_failures_that_would_come_again_are_left_alone(tmp_path: Path) -> None:

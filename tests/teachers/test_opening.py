@@ -31,7 +31,7 @@ from teachers.errors import (
     Unreachable,
 )
 from teachers.gateway import Answer, Gateway, NoCache
-from teachers.opening import Fleet
+from teachers.opening import Fleet, LimitsDiffer
 from teachers.recorded import RecordingUnreadable
 from teachers.types import Message, Request
 
@@ -489,3 +489,26 @@ async def test_a_judge_of_the_writers_own_family_is_warned_about(fleet: MakeFlee
     assert "'a'" in told
     assert "'b'" in told
     assert opened.warnings(None, "a") == opened.warnings("a", None) == []
+
+
+async def test_teachers_at_one_address_who_ask_for_other_limits_are_refused(
+    fleet: MakeFleet,
+) -> None:
+    async with Endpoint(models=listed) as endpoint:
+        opened = fleet(
+            writer=openai(endpoint.url, limits={"rpm": 10}),
+            judge=openai(endpoint.url, limits={"rpm": 20}),
+        )
+        with pytest.raises(LimitsDiffer, match="judge"):
+            await opened.open(["writer", "judge"])
+
+
+async def test_limits_set_for_one_of_two_teachers_count_whichever_opens_first(
+    fleet: MakeFleet,
+) -> None:
+    async with Endpoint(models=listed) as endpoint:
+        opened = fleet(
+            judge=openai(endpoint.url), writer=openai(endpoint.url, limits={"max_concurrency": 2})
+        )
+        await opened.open(["judge", "writer"])
+        assert opened.gateways["judge"].limiter.limit == 2
