@@ -1,6 +1,6 @@
 """How long a run takes to end after Ctrl-C, at several moments, with a slow teacher; then resumes.
 
-    python -m benchmarks.interrupt [--quick]
+python -m benchmarks.interrupt [--quick]
 """
 
 from __future__ import annotations

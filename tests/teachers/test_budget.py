@@ -63,9 +63,7 @@ async def test_settling_and_releasing_count_once() -> None:
 
 
 async def test_what_earlier_invocations_spent_counts() -> None:
-    budget = Budget(
-        BudgetSettings(tokens=1000), Spend(calls=3, tokens=950)
-    )
+    budget = Budget(BudgetSettings(tokens=1000), Spend(calls=3, tokens=950))
     with pytest.raises(BudgetReached):
         await budget.reserve(tokens=51)
     assert budget.charged_tokens == 950
