@@ -162,6 +162,9 @@ def _feedback_from_checks(failed: list[CheckResult]) -> str | None:
         return None
     lines = []
     for result in failed:
-        detail = "; ".join(f"{key}: {value}" for key, value in result.evidence.items())
+        # The right answer is not passed on: a chain of thought written towards a known end teaches
+        # nothing, and the check that knows it would be passed by copying.
+        told = {key: value for key, value in result.evidence.items() if key != "wanted"}
+        detail = "; ".join(f"{key}: {value}" for key, value in told.items())
         lines.append(f"The check '{result.name}' failed. {detail}".strip())
     return "\n".join(lines)

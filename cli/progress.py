@@ -49,7 +49,7 @@ class ProgressView:
             "calls",
             f"{figures.calls_made} made ({figures.calls_made / elapsed:.1f}/s), "
             f"{figures.calls_cached} from the corpus, "
-            f"{sum(figures.attempts_failed.values())} tried again",
+            f"{sum(figures.attempts_failed.values())} attempts failed",
         )
         rows.add_row(
             "tokens",

@@ -177,11 +177,12 @@ def _show_result(report: dict[str, Any], result: RunResult, took_s: float, db: s
         parts = [f"{n} {name}" for name, n in report[kind].items() if n]
         table.add_row(kind, ", ".join(parts) or "none")
     reasons = [f"{n} {reason.replace(':', ' ', 1)}" for reason, n in report["reasons"].items()]
-    table.add_row("in this run", ", ".join(reasons) or "nothing was left to do")
+    nothing = "nothing was left to do" if result.status == "finished" else "nothing was finished"
+    table.add_row("in this run", ", ".join(reasons) or nothing)
     calls, failed = report["calls"], report["attempts_failed"]
     said = f"{calls['made']} made, {calls['cached']} answered from the corpus"
     if failed:
-        said += "; tried again: " + ", ".join(f"{n} × {code}" for code, n in failed.items())
+        said += "; failed attempts: " + ", ".join(f"{n} × {code}" for code, n in failed.items())
     table.add_row("calls", said)
     tokens = report["tokens"]
     table.add_row("tokens", f"{tokens['prompt']:,} asked, {tokens['completion']:,} answered")

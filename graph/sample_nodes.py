@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 from agents import rewriting, selection, verification
 from graph.books import BookedAsker
@@ -18,23 +18,30 @@ from storage.writer import Change
 from teachers.errors import TeacherError
 from teachers.terms import merge_contributions
 
-P = ParamSpec("P")
-Walk = Coroutine[Any, Any, SampleState]
+Node = Callable[["SampleNodes", SampleState], Coroutine[Any, Any, SampleState]]
 
 
-def _fails_typed(node: Callable[P, Walk]) -> Callable[P, Walk]:
-    """A teacher's typed failure ends the draft; one that concerns every call ends the run."""
+def _fails_typed(step: str) -> Callable[[Node], Node]:
+    """A teacher's typed failure ends the draft; one that concerns every call ends the run.
 
-    @wraps(node)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> SampleState:
-        try:
-            return await node(*args, **kwargs)
-        except TeacherError as error:
-            if error.fatal:
-                raise
-            return {"step": Step("fail", error.code, error.what)}
+    The failed step stays in the draft's lineage, so that another prompt, teacher or setting makes
+    the failure stale and the sample walks again.
+    """
 
-    return guarded
+    def guard(node: Node) -> Node:
+        @wraps(node)
+        async def guarded(self: SampleNodes, state: SampleState) -> SampleState:
+            try:
+                return await node(self, state)
+            except TeacherError as error:
+                if error.fatal:
+                    raise
+                draft = state["draft"].shaped(step, self.shape_of(step, state["draft"]))
+                return {"draft": draft, "step": Step("fail", error.code, error.what)}
+
+        return guarded
+
+    return guard
 
 
 class SampleNodes:
@@ -49,6 +56,20 @@ class SampleNodes:
         return self._services.books.asker(
             binding.gateway, binding.sampling, draft.seed_id, draft.id, draft.round
         )
+
+    def shape_of(self, step: str, draft: Draft) -> str:
+        """What shapes a step for this draft: prompt, teacher and settings, in short."""
+        agents = self._agents
+        role, prompt = {
+            "rewrite": (rewriting.REWRITING_ROLE, agents.rewriting.prompt),
+            "respond": (
+                rewriting.RESPONSE_ROLE,
+                rewriting.response_prompt(agents.response, draft.category),
+            ),
+            "select": (selection.ROLE, agents.selection.prompt),
+            "verify": (verification.ROLE, agents.verification.prompt),
+        }[step]
+        return self._services.shape(role, prompt)
 
     async def gate(self, state: SampleState) -> SampleState:
         """Rejects what is not worth a teacher's tokens: the wrong language or category, what is in
@@ -115,7 +136,7 @@ class SampleNodes:
                 return decision.label == "pass", decision.evidence
         return None
 
-    @_fails_typed
+    @_fails_typed("rewrite")
     async def rewrite(self, state: SampleState) -> SampleState:
         """Says the instruction differently; a rewording in another language is not taken."""
         draft = state["draft"]
@@ -129,7 +150,7 @@ class SampleNodes:
             draft.task,
             draft.feedback,
         )
-        shape = self._services.shape(rewriting.REWRITING_ROLE, settings.prompt)
+        shape = self.shape_of("rewrite", draft)
         kept = rewritten.kept_original
         if kept is None and in_another_language(rewritten.instruction, draft.language):
             kept = "the rewording was in another language"
@@ -156,7 +177,7 @@ class SampleNodes:
         )
         return {"draft": draft.shaped("rewrite", shape, rewritten.reply.by), "step": GO}
 
-    @_fails_typed
+    @_fails_typed("respond")
     async def respond(self, state: SampleState) -> SampleState:
         """Writes the response; one that was cut or refused ends the draft here."""
         draft = state["draft"]
@@ -169,8 +190,7 @@ class SampleNodes:
             draft.feedback,
             draft.round,
         )
-        prompt = rewriting.response_prompt(settings, draft.category)
-        shape = self._services.shape(rewriting.RESPONSE_ROLE, prompt)
+        shape = self.shape_of("respond", draft)
         draft = replace(
             draft,
             response=response.response,
@@ -185,7 +205,7 @@ class SampleNodes:
             step = Step("reject", "refused", response.refusal)
         return {"draft": draft, "step": step}
 
-    @_fails_typed
+    @_fails_typed("select")
     async def select(self, state: SampleState) -> SampleState:
         """Scores the candidate; below the recipe's minimum it is rejected."""
         draft = state["draft"]
@@ -201,7 +221,7 @@ class SampleNodes:
             draft.response,
             draft.reasoning,
         )
-        draft = draft.shaped("select", self._services.shape(selection.ROLE, settings.prompt))
+        draft = draft.shaped("select", self.shape_of("select", draft))
         answer = scored.answer
         row = {
             "label": "unscored" if answer is None else "scored",
@@ -222,7 +242,7 @@ class SampleNodes:
         step = Step("reject", "low_score", shortfall) if shortfall else GO
         return {"draft": draft, "step": step}
 
-    @_fails_typed
+    @_fails_typed("verify")
     async def verify(self, state: SampleState) -> SampleState:
         """Decides correctness and consistency; a person decides where the recipe asks for one."""
         draft = state["draft"]
@@ -239,7 +259,7 @@ class SampleNodes:
             draft.reasoning,
             draft.finish_reason,
         )
-        draft = draft.shaped("verify", self._services.shape(verification.ROLE, settings.prompt))
+        draft = draft.shaped("verify", self.shape_of("verify", draft))
         books = self._services.books
         books.writer.submit(
             [

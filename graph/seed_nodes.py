@@ -39,7 +39,9 @@ class SeedNodes:
         except TeacherError as error:
             if error.fatal:
                 raise
-            return {"step": Step("fail", error.code, error.what)}
+            shape = self._services.shape(ROLE, self._settings.classify_prompt)
+            failed = Step("fail", error.code, error.what)
+            return {"step": failed, "shaped_by": {"classify": shape}}
         prompt = self._settings.classify_prompt
         return {
             "seed": replace(

@@ -46,12 +46,21 @@ class Session:
 
     def warnings(self) -> list[str]:
         """What a careful user would want to know before the run."""
+        roles = self.teachers_by_role()
+        found = []
+        if not roles["response"].contribution.simulated:
+            rehearsing = [role for role, by in roles.items() if by.contribution.simulated]
+            if rehearsing:
+                found.append(
+                    "a real teacher writes the responses, but a simulated one still plays "
+                    f"{', '.join(rehearsing)}: set agents.ROLE.teacher there too"
+                )
         verification = self.recipe.agents.verification
-        if not (verification.enabled and verification.judge):
-            return []
-        return self.fleet.warnings(
-            self.recipe.teacher_of("response"), self.recipe.teacher_of("verification")
-        )
+        if verification.enabled and verification.judge:
+            found += self.fleet.warnings(
+                self.recipe.teacher_of("response"), self.recipe.teacher_of("verification")
+            )
+        return found
 
     def teachers_by_role(self) -> dict[str, Gateway]:
         """Who plays each enabled role; the teachers must be open."""

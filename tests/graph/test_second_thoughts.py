@@ -114,3 +114,10 @@ def test_a_credential_for_a_managed_server_is_refused_wherever_it_stands(
     with pytest.raises(RecipeError, match="holds a credential") as raised:
         load_recipe(tmp_path)
     assert "abc" not in str(raised.value)
+
+
+async def test_a_sample_that_one_teacher_failed_is_tried_again_with_another(folder: Path) -> None:
+    (folder / "one.jsonl").write_text(json.dumps({"prompt": "Other.", "response": "Yes."}) + "\n")
+    failing = ["agents.response.teacher=recording", "agents.expansion.variants=0"]
+    assert await walked(folder, *failing) == {"failed:not_recorded": 1}
+    assert await walked(folder, failing[1]) == {"accepted:not_verified": 1}
