@@ -28,7 +28,7 @@ from common.errors import StillhouseError
 from common.hashing import digest
 from graph.seeds import SeedSource
 from teachers.budget import BudgetSettings
-from teachers.config import AnyTeacher, RecordedTeacher
+from teachers.config import AnyTeacher
 
 ROLES = ("expansion", "rewriting", "response", "selection", "verification")
 
@@ -347,8 +347,3 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         return
     for argument in get_args(annotation):
         yield from _models_in(argument)
-
-
-def recorded_paths(recipe: Recipe) -> list[str]:
-    """The files of the recipe's recorded teachers, for `doctor`."""
-    return [t.path for t in recipe.teachers.values() if isinstance(t, RecordedTeacher)]

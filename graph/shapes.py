@@ -11,15 +11,9 @@ from collections.abc import Mapping
 from agents import expansion, rewriting, selection, verification
 from agents.prompts import PromptLibrary
 from graph.recipe import ROLES, AgentSettings, Recipe
-from graph.services import Services, role_shape, shaping_settings, step_shape
+from graph.services import role_shape, shaping_settings, step_shape
 from storage.staleness import CurrentShapes
 from teachers.identity import Identified, TeacherIdentity, identity_of
-
-
-def current_shapes(services: Services) -> CurrentShapes:
-    """The shapes of the recipe's enabled steps, and the steps an accepted sample must have."""
-    shapes = {role: binding.shape for role, binding in services.bindings.items()}
-    return shapes_of(services.agents, services.prompts, shapes)
 
 
 async def role_teachers(recipe: Recipe) -> dict[str, TeacherIdentity]:
@@ -41,7 +35,7 @@ async def role_teachers(recipe: Recipe) -> dict[str, TeacherIdentity]:
 def shapes_for(
     recipe: Recipe, prompts: PromptLibrary, teachers: Mapping[str, Identified]
 ) -> CurrentShapes:
-    """What `current_shapes` would be in a run that began now, with these teachers by role."""
+    """The shapes of a run that began now, with these teachers by role."""
     shapes = {
         role: role_shape(teacher, shaping_settings(recipe.agents.role(role)))
         for role, teacher in teachers.items()

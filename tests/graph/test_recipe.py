@@ -10,7 +10,8 @@ import yaml
 from factory import merged
 
 from common.errors import StillhouseError
-from graph.recipe import Recipe, RecipeError, load_recipe, recorded_paths
+from graph.recipe import Recipe, RecipeError, load_recipe
+from teachers.config import RecordedTeacher
 
 PLAIN: dict[str, Any] = {
     "name": "plain",
@@ -299,7 +300,8 @@ def test_paths_are_meant_from_the_recipes_own_folder(
         "hf:owner/name",
     ]
     assert recipe.seeds[1].language == "ja"
-    assert recorded_paths(recipe) == [str(folder / "tape.jsonl")]
+    taped = [t.path for t in recipe.teachers.values() if isinstance(t, RecordedTeacher)]
+    assert taped == [str(folder / "tape.jsonl")]
     assert recipe.teachers["own"].model_name.endswith("model")
     own, hub = (recipe.model_dump()["teachers"][name]["server"] for name in ("own", "hub"))
     assert own["model"] == str(folder / "model")
