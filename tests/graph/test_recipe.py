@@ -10,7 +10,8 @@ import yaml
 from factory import merged
 
 from common.errors import StillhouseError
-from graph.recipe import Recipe, RecipeError, load_recipe
+from common.recipes import RecipeError
+from graph.recipe import Recipe, load_recipe
 from teachers.config import RecordedTeacher
 
 PLAIN: dict[str, Any] = {

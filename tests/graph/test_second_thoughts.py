@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from graph.recipe import RecipeError, load_recipe
+from common.recipes import RecipeError
+from graph.recipe import load_recipe
 from graph.run import Progress, RunOptions, run_factory
 
 RECIPE = """

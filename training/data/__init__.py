@@ -1,0 +1,1 @@
+"""From an exported corpus to packed micro-batches: reading, rendering, splitting, packing."""

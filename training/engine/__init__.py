@@ -1,0 +1,1 @@
+"""The DeepSpeed engine: launching ranks, the training loop, checkpoints, saving."""

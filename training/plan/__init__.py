@@ -1,0 +1,1 @@
+"""What a recipe will need, from configurations alone: memory, tokens, hours, cost."""
