@@ -59,7 +59,7 @@ class ModelSettings(_Section):
 
 
 class LoraSettings(_Section):
-    """Low-rank adapters instead of all weights (arXiv 2106.09685); merged when the stage is saved."""
+    """Low-rank adapters instead of all weights (arXiv 2106.09685); a saved stage has them merged."""
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32, gt=0)
