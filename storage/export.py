@@ -20,7 +20,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from common.hashing import digest
 from storage.corpus import reason_counts, sample_t, seed_t
@@ -28,14 +39,14 @@ from storage.database import Database
 from storage.errors import NotFound, StorageError, StorageFull
 from storage.export_formats import FORMATS, REASONING, export_line
 from storage.schema import SCHEMA_VERSION
-from storage.tables import SAMPLE_STATUSES, Export, utcnow
+from storage.tables import SAMPLE_STATUSES, Export, Score, utcnow
 
 TERMS = {
     "permitted": ("true",),
     "unknown": ("true", "unknown"),
     "any": ("true", "unknown", "false"),
 }
-_export_t = Export.__table__  # type: ignore[attr-defined]
+_export_t, _score_t = Export.__table__, Score.__table__  # type: ignore[attr-defined]
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -262,21 +273,30 @@ def said_left_out(left_out: dict[str, int]) -> str:
     return ", ".join(f"{n} {words[reason]}" for reason, n in left_out.items())
 
 
-def _write_rows(connection: Connection, options: ExportOptions, path: Path) -> _Tally:
+def exported_rows(
+    connection: Connection, options: ExportOptions
+) -> Iterator[tuple[RowMapping, bytes]]:
+    """Every sample that goes in, in the file's order, with its line. Besides what the line says, a
+    row has `informativeness`: what selection said of the sample, or null."""
     names = ("id", "family_id", "recipe", "status", "category", "language", "system", "instruction",
              "input", "reasoning", "response", "simulated", "allows_training", "terms")  # fmt: skip
     order = (sample_t.c.recipe, seed_t.c.ordinal, sample_t.c.variant, sample_t.c.round)
     query = (
-        select(*(sample_t.c[name] for name in names))
+        select(*(sample_t.c[name] for name in names), _score_t.c.informativeness)
         .join(seed_t, seed_t.c.id == sample_t.c.seed_id)
+        .outerjoin(_score_t, _score_t.c.sample_id == sample_t.c.id)
         .where(_meant(options), _stays_out(options).is_(None))
         .order_by(*order, sample_t.c.id)
         .execution_options(yield_per=500)
     )
+    for row in connection.execute(query).mappings():
+        yield row, orjson.dumps(export_line(row, options.format, options.reasoning)) + b"\n"
+
+
+def _write_rows(connection: Connection, options: ExportOptions, path: Path) -> _Tally:
     tally = _Tally()
     with path.open("xb") as file:
-        for row in connection.execute(query).mappings():
-            line = orjson.dumps(export_line(row, options.format, options.reasoning)) + b"\n"
+        for row, line in exported_rows(connection, options):
             file.write(line)
             tally.count(row, line)
         _to_disk(file)

@@ -59,10 +59,10 @@ class ModelSettings(_Section):
 
 
 class LoraSettings(_Section):
-    """Low-rank adapters instead of all weights (arXiv 2106.09685); a saved stage has them merged."""
+    """Low-rank adapters in place of all weights (arXiv 2106.09685); a saved stage has them merged."""
 
     rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32, gt=0)
+    alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[str] | Literal["all-linear"] = "all-linear"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -24,3 +25,14 @@ class SparseTargets:
     log_tail_N: Tensor
     weight_N: Tensor
     log_z_N: Tensor | None = None
+
+    def to(self, device: torch.device) -> SparseTargets:
+        """The same targets on another device."""
+        log_z_N = None if self.log_z_N is None else self.log_z_N.to(device)
+        return SparseTargets(
+            self.id_NK.to(device),
+            self.log_p_NK.to(device),
+            self.log_tail_N.to(device),
+            self.weight_N.to(device),
+            log_z_N,
+        )

@@ -1,0 +1,224 @@
+"""From hidden states to what a capture keeps, without ever holding [tokens, vocabulary].
+
+In: hidden states of predicting rows, and their labels. Out: per row the k most probable ids, the
+tail mass, log Z at other temperatures and the label's negative log-likelihood, or draws. Rows go
+through the head in chunks as large as a workspace allows, into one float32 buffer that is used
+again and again; everything after the product works in place on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 64
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowScores:
+    """What is kept of N rows, on the device that computed it.
+
+    - `id_NK`: int32, ordered by log-probability and, where equal, by id; -1 where fewer exist.
+    - `log_p_NK`: float32 natural logarithms at T = 1 (of a draw: of its share of all draws).
+    - `log_tail_N`: float32, log of the mass outside; -inf where nothing is left.
+    - `log_z_TN`: float32, log of the sum of p^(1/T) over the vocabulary, per other temperature.
+    - `nll_N`: float32, minus the label's log-probability. NaN or infinite logits make it NaN.
+    """
+
+    id_NK: Tensor
+    log_p_NK: Tensor
+    log_tail_N: Tensor
+    log_z_TN: Tensor
+    nll_N: Tensor
+
+
+class RowHead:
+    """An output head that is asked for what a capture keeps instead of for its logits.
+
+    Args:
+        weight_VH: the head's weight, cut to the ids that the tokenizer has: padded ids have
+            probability zero.
+        bias_V: its bias, or None.
+        k: ids to keep per row.
+        temperatures: those other than 1 whose normalisers are wanted.
+        workspace_mib: memory for a chunk's logits; it decides how many rows go at once.
+    """
+
+    def __init__(
+        self,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        *,
+        k: int,
+        temperatures: tuple[float, ...] = (),
+        workspace_mib: int = 256,
+    ) -> None:
+        # There is no product of bfloat16 into float32 on a CPU, and bfloat16 logits would be off
+        # by up to 2^-9 of their size: 0.06 nats at a logit of 30.
+        upcast = weight_VH.dtype is not torch.float32 and weight_VH.device.type == "cpu"
+        self._weight_HV = (weight_VH.float() if upcast else weight_VH).T
+        self._bias_V = None if bias_V is None else bias_V.float()
+        self._k, self._temperatures = k, temperatures
+        self.size = weight_VH.shape[0]
+        self._width = -(-self.size // BLOCK) * BLOCK
+        buffers = 2 if temperatures else 1
+        rows = max(1, workspace_mib * MIB // (4 * self._width * buffers))
+        shape = (buffers, rows, self._width)
+        self._buffer_BCW = torch.empty(shape, dtype=torch.float32, device=weight_VH.device)
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """How many rows go through the head at once."""
+        return int(self._buffer_BCW.shape[1])
+
+    def _chunks(self, hidden_NH: Tensor) -> list[slice]:
+        rows = self.rows_per_chunk
+        return [slice(begin, begin + rows) for begin in range(0, max(len(hidden_NH), 1), rows)]
+
+    def logits(self, hidden_CH: Tensor) -> Tensor:
+        """The rows' logits in the buffer: float32 [C, W], -inf beyond the vocabulary."""
+        x_CW = self._buffer_BCW[0, : len(hidden_CH)]
+        x_CV = x_CW[:, : self.size]
+        if self._weight_HV.dtype is torch.float32:
+            torch.mm(hidden_CH.float(), self._weight_HV, out=x_CV)
+        else:
+            torch.mm(hidden_CH, self._weight_HV, out_dtype=torch.float32, out=x_CV)
+        if self._bias_V is not None:
+            x_CV.add_(self._bias_V)
+        x_CW[:, self.size :].fill_(-torch.inf)
+        return x_CW
+
+    def top_k(self, hidden_NH: Tensor, label_N: Tensor) -> RowScores:
+        """The k most probable ids of every row, with tail, normalisers and the labels' NLL."""
+        return _joined([self._top_k(hidden_NH[c], label_N[c]) for c in self._chunks(hidden_NH)])
+
+    def _top_k(self, hidden_CH: Tensor, label_C: Tensor) -> RowScores:
+        x_CW = self.logits(hidden_CH)
+        top_CK, id_CK = top_of(x_CW, min(self._k, self.size))
+        label_C = x_CW.gather(1, label_C[:, None])[:, 0]
+        largest_C1 = top_CK[:, :1].clone()
+        # With the head's entries gone the tail is a sum, not a small difference of large ones.
+        x_CW.scatter_(1, id_CK, -torch.inf).sub_(largest_C1)
+        top_CK = (top_CK - largest_C1).double()
+        log_z = [self._log_sum(x_CW, top_CK, temperature) for temperature in self._temperatures]
+        tail_C = x_CW.exp_().sum(1, dtype=torch.float32).double()
+        log_s_C = (top_CK.exp().sum(1) + tail_C).log()
+        log_p_CK = top_CK - log_s_C[:, None]
+        z_TC = [z_C - log_s_C / t for z_C, t in zip(log_z, self._temperatures, strict=True)]
+        return RowScores(
+            id_NK=_padded(id_CK.masked_fill(log_p_CK == -torch.inf, -1), self._k, -1).int(),
+            log_p_NK=_padded(log_p_CK, self._k, -torch.inf).float(),
+            log_tail_N=(tail_C.log() - log_s_C).float(),
+            log_z_TN=torch.stack(z_TC).float() if z_TC else log_s_C.new_empty((0, len(log_s_C))),
+            nll_N=(log_s_C - (label_C - largest_C1[:, 0]).double()).float(),
+        )
+
+    def _log_sum(self, x_CW: Tensor, top_CK: Tensor, temperature: float) -> Tensor:
+        """log of the sum of exp(x/T), the head's entries included; float64 [C]."""
+        y_CW = self._buffer_BCW[1, : len(x_CW)]
+        tail_C = torch.mul(x_CW, 1 / temperature, out=y_CW).exp_().sum(1).double()
+        return ((top_CK / temperature).exp().sum(1) + tail_C).log()
+
+    def draws(self, hidden_NH: Tensor, label_N: Tensor, uniform_ND: Tensor) -> RowScores:
+        """Draws from the distribution itself (arXiv 2503.16870, with the proposal at T = 1).
+
+        Args:
+            uniform_ND: float64 numbers in [0, 1) that decide the D draws of every row.
+
+        The share of draws that fell on an id is an unbiased estimate of its probability. Distinct
+        ids are ordered by share and then by id, and there are as many columns as draws.
+        """
+        return _joined(
+            [
+                self._draws(hidden_NH[chunk], label_N[chunk], uniform_ND[chunk])
+                for chunk in self._chunks(hidden_NH)
+            ]
+        )
+
+    def _draws(self, hidden_CH: Tensor, label_C: Tensor, uniform_CD: Tensor) -> RowScores:
+        x_CW = self.logits(hidden_CH)
+        x_CW.sub_(x_CW.amax(1, keepdim=True))
+        label_C = x_CW.gather(1, label_C[:, None])[:, 0].double()
+        p_CBE = x_CW.exp_().view(len(x_CW), -1, BLOCK)
+        # By block first: the running sum over 152 k entries would need float64 throughout.
+        below_CB = p_CBE.sum(2).double().cumsum(1)
+        total_C1 = below_CB[:, -1:]
+        id_CD = _inverse(p_CBE, below_CB, uniform_CD * total_C1)
+        id_CK, count_CK = _counted(id_CD)
+        log_p_CK = count_CK.double().log() - torch.tensor(float(id_CD.shape[1])).log()
+        return RowScores(
+            id_NK=id_CK.int(),
+            log_p_NK=log_p_CK.float(),
+            log_tail_N=torch.full_like(total_C1[:, 0], -torch.inf).float(),
+            log_z_TN=total_C1.new_empty((0, len(id_CK))),
+            nll_N=(total_C1[:, 0].log() - label_C).float(),
+        )
+
+
+def top_of(x_CW: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row and their positions; of equal ones the lowest position first.
+
+    W must be a multiple of `BLOCK`. The k largest lie in the k blocks with the largest maxima
+    (ordered by maximum, then position: an entry outside them has k entries before it), so one
+    pass over the logits suffices and the selection works on a few thousand numbers per row.
+    """
+    x_CBE = x_CW.view(len(x_CW), -1, BLOCK)
+    block_CB = x_CBE.amax(2)
+    blocks = min(k, block_CB.shape[1])
+    chosen_Cb = _order(block_CB, torch.arange(block_CB.shape[1], device=x_CW.device), blocks)
+    candidate_CE = x_CBE.gather(1, chosen_Cb[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
+    within_E = torch.arange(BLOCK, device=x_CW.device)
+    position_CE = (chosen_Cb[:, :, None] * BLOCK + within_E).flatten(1)
+    best_CK = _order(candidate_CE, position_CE, k)
+    return candidate_CE.gather(1, best_CK), position_CE.gather(1, best_CK)
+
+
+def _order(value_CE: Tensor, position_CE: Tensor, k: int) -> Tensor:
+    """Indices of the k largest values, equal ones by position: sorted as one integer each."""
+    # Adding zero makes -0.0 the 0.0 that it equals; the bits of negative floats count downwards.
+    bits_CE = (value_CE + 0.0).view(torch.int32)
+    rank_CE = torch.where(bits_CE < 0, bits_CE ^ 0x7FFFFFFF, bits_CE).long()
+    return (rank_CE * 2**32 - position_CE).topk(k, dim=1).indices
+
+
+def _inverse(p_CBE: Tensor, below_CB: Tensor, target_CD: Tensor) -> Tensor:
+    """The ids at which the running sum of p passes each target: int64 [C, D]."""
+    last = below_CB.shape[1] - 1
+    block_CD = torch.searchsorted(below_CB, target_CD, right=True).clamp_(max=last)
+    before_CD = (below_CB - p_CBE.sum(2).double()).gather(1, block_CD)
+    inside_CDE = p_CBE.gather(1, block_CD[:, :, None].expand(-1, -1, BLOCK)).double()
+    passed_CDE = inside_CDE.cumsum(2) <= (target_CD - before_CD).clamp_(min=0)[:, :, None]
+    # Rounding may leave a target just above its block's sum: the last id with any mass takes it.
+    top_CD = torch.where(inside_CDE > 0, torch.arange(BLOCK, device=p_CBE.device), 0).amax(2)
+    return block_CD * BLOCK + torch.minimum(passed_CDE.sum(2), top_CD)
+
+
+def _counted(id_CD: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct ids and how often each was drawn, by count and then by id; -1 and 0 beyond."""
+    sorted_CD = id_CD.sort(1).values
+    draws = id_CD.shape[1]
+    first_CD = torch.ones_like(sorted_CD, dtype=torch.bool)
+    first_CD[:, 1:] = sorted_CD[:, 1:] != sorted_CD[:, :-1]
+    slot_CD = first_CD.long().cumsum(1) - 1
+    count_CD = torch.zeros_like(sorted_CD).scatter_add_(1, slot_CD, torch.ones_like(sorted_CD))
+    ids_CD = torch.full_like(sorted_CD, -1).scatter_(1, slot_CD, sorted_CD)
+    order_CD = (count_CD * 2**32 - ids_CD).topk(draws, dim=1).indices
+    return ids_CD.gather(1, order_CD), count_CD.gather(1, order_CD)
+
+
+def _padded(values_CK: Tensor, k: int, filler: float) -> Tensor:
+    missing = k - values_CK.shape[1]
+    return torch.nn.functional.pad(values_CK, (0, missing), value=filler) if missing else values_CK
+
+
+def _joined(parts: list[RowScores]) -> RowScores:
+    return RowScores(
+        id_NK=torch.cat([part.id_NK for part in parts]),
+        log_p_NK=torch.cat([part.log_p_NK for part in parts]),
+        log_tail_N=torch.cat([part.log_tail_N for part in parts]),
+        log_z_TN=torch.cat([part.log_z_TN for part in parts], dim=1),
+        nll_N=torch.cat([part.nll_N for part in parts]),
+    )

@@ -1,0 +1,177 @@
+"""Starts the ranks of a stage with DeepSpeed's launcher and stays until they are done.
+
+In: a stage's spec. Out: its folder filled, records of its metrics handed on as they come, or a
+typed error: the one that a rank left, or `LaunchFailed` with the last lines that the ranks printed.
+If this process dies, the ranks notice and end too (`training.engine.tether`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.engine.spec import SPEC, StageSpec
+from training.engine.tether import Tether
+from training.errors import LaunchFailed, TrainingError
+
+LOG = "ranks.log"
+_POLL_S = 0.2
+_GRACE_S = 20.0
+
+Record = dict[str, Any]
+
+
+def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record: None) -> None:
+    """Trains the stage; returns when every rank has ended well.
+
+    Raises:
+        TrainingError: of any kind, as a rank wrote it.
+        LaunchFailed: a rank died without a word, or DeepSpeed is not installed.
+    """
+    if find_spec("deepspeed") is None:
+        raise LaunchFailed(
+            "Training needs DeepSpeed.",
+            cause="The package deepspeed is not installed here.",
+            solution="Install the trainer's packages.",
+            command="make train",
+        )
+    for old in spec.folder.glob("error-*.json"):
+        old.unlink()
+    spec.write()
+    metrics = spec.folder / "metrics.jsonl"
+    seen = metrics.stat().st_size if metrics.exists() else 0
+    with Tether.hold(spec.folder) as tether, _ranks(spec, tether) as process:
+        tail = _Tail(metrics, seen)
+        while process.poll() is None:
+            for record in tail.new():
+                on_record(record)
+            time.sleep(_POLL_S)
+        for record in tail.new():
+            on_record(record)
+        if process.returncode:
+            raise _why(spec, process.returncode)
+
+
+def _command(spec: StageSpec) -> list[str]:
+    engine = spec.recipe.engine
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--quiet"]
+    if engine.hostfile is not None:
+        command += ["--hostfile", engine.hostfile]
+    else:
+        command += ["--hostfile", os.devnull, "--num_accelerators", str(engine.ranks)]
+        command += ["--master_addr", "127.0.0.1", "--master_port", str(_free_port())]
+    return [*command, "--module", "training.engine.worker", str(spec.folder / SPEC)]
+
+
+def _environment(spec: StageSpec, tether: Tether) -> dict[str, str]:
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **tether.environment()}
+    if spec.recipe.engine.hostfile is None:
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        environment.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    if not torch.cuda.is_available():
+        environment["DS_ACCELERATOR"] = "cpu"
+        cores = len(os.sched_getaffinity(0))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // spec.recipe.engine.ranks)))
+    return environment
+
+
+@contextmanager
+def _ranks(spec: StageSpec, tether: Tether) -> Iterator[subprocess.Popen[bytes]]:
+    """The launcher in a process group of its own, which ends with this block in any case."""
+    with (spec.folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            _command(spec),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(spec, tether),
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks first. The launcher starts each node's ranks in the same process group."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _why(spec: StageSpec, code: int) -> TrainingError:
+    left = sorted(spec.folder.glob("error-*.json"))
+    if left:
+        said = json.loads(left[0].read_text(encoding="utf-8"))
+        kinds = {kind.code: kind for kind in _subclasses(TrainingError)}
+        kind = kinds.get(said["code"], TrainingError)
+        return kind(
+            said["what"],
+            cause=said["cause"],
+            solution=said["solution"],
+            command=said["command"],
+        )
+    log = spec.folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    telling = [line for line in lines if "Error" in line or "error:" in line] or lines
+    killed = "killed" in " ".join(lines[-40:]).lower() or code in (-9, 137, 247)
+    return LaunchFailed(
+        f"The ranks of stage '{spec.name}' ended with exit code {code}.",
+        cause=telling[-1].strip()[-500:] if telling else "They printed nothing.",
+        solution="A rank was killed, perhaps for memory: lower engine.tokens_per_micro_batch, or "
+        "run the same command to go on from the last checkpoint."
+        if killed
+        else f"Read {log}; the same command goes on from the last checkpoint.",
+    )
+
+
+def _subclasses(kind: type[TrainingError]) -> Iterator[type[TrainingError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _subclasses(each)
+
+
+class _Tail:
+    """New whole lines of a file that others append to (and may have cut shorter on resuming)."""
+
+    def __init__(self, file: Path, position: int) -> None:
+        self._file = file
+        self._position = position
+
+    def new(self) -> Iterator[Record]:
+        if not self._file.exists():
+            return
+        if self._file.stat().st_size < self._position:
+            self._position = 0
+        with self._file.open("rb") as file:
+            file.seek(self._position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._position += len(line)
+                with suppress(ValueError):
+                    yield json.loads(line)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,180 @@
+"""The training loop of one stage, as every rank runs it.
+
+In: a `StageSpec` that the parent process checked and wrote. Out: metrics, checkpoints, and at the
+end a Hugging Face folder. One optimiser step is a fixed set of samples; its micro-batches are
+spread over the ranks, and the summed loss is divided once by the step's trained tokens on all
+ranks together, so that loss and gradient do not depend on how the work is cut.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from training.engine.checkpoints import load, newest, remove_broken, save, whole_checkpoints
+from training.engine.feed import Feed
+from training.engine.optimizer import learning_rate
+from training.engine.spec import StageSpec
+from training.engine.tally import Tally
+from training.errors import NotFinite
+from training.losses.objective import Objective
+from training.report.metrics import MetricsWriter, StepMetrics, ValidationMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """How a stage ended: steps taken in all, and what the last one said."""
+
+    steps: int
+    last: StepMetrics | None
+    validation: ValidationMetrics | None
+
+
+class StageLoop:
+    """Trains one stage with a DeepSpeed engine that is already set up."""
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        engine: Any,
+        feed: Feed,
+        metrics: MetricsWriter | None,
+        *,
+        flops_per_token: float | None,
+        peak_flops: float | None,
+    ) -> None:
+        self._spec = spec
+        self._engine = engine
+        self._feed = feed
+        self._metrics = metrics
+        self._goal: Objective = spec.objective
+        self._flops_per_token = flops_per_token
+        self._peak_flops = peak_flops
+        self._checkpoints = spec.folder / "checkpoints"
+
+    def run(self, start: int) -> StageOutcome:
+        """Takes the steps from `start` on; checkpoints and validates on the way and at the end.
+
+        Raises:
+            NotFinite: a loss or a gradient norm is NaN or infinite; nothing is saved after it.
+        """
+        settings, steps = self._spec.recipe.engine, self._feed.schedule.steps
+        last, validation = None, None
+        for step in range(start, steps):
+            last = self._step(step)
+            done = step + 1
+            if self._metrics is not None:
+                self._metrics.step(last)
+            if done % settings.validate_every == 0 or done == steps:
+                validation = self.validate(done)
+            if done % settings.checkpoint_every == 0 or done == steps:
+                self._save(done)
+        if validation is None:
+            validation = self.validate(steps)
+        return StageOutcome(steps, last, validation)
+
+    def _step(self, step: int) -> StepMetrics:
+        began = time.perf_counter()
+        stage, steps = self._spec.stage, self._feed.schedule.steps
+        rate = learning_rate(stage, step, steps)
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        trained = self._feed.trained_tokens(step)
+        scale = dist.get_world_size() / trained
+        tally = Tally(self._feed.device)
+        micro_batches = self._feed.step(step)
+        self._engine.train()
+        for micro, is_last in micro_batches:
+            self._engine.set_gradient_accumulation_boundary(is_last)
+            loss, stats = self._engine(micro.batch, micro.targets, self._goal)
+            tally.add(loss.detach(), stats, micro)
+            self._engine.backward(loss * scale, scale_wrt_gas=False)
+        totals = tally.over_ranks()
+        if not totals.finite:
+            raise self._not_finite("loss", step, tally)
+        self._engine.step()
+        norm = self._gradient_norm()
+        if not norm < float("inf"):
+            raise self._not_finite("gradient norm", step, tally)
+        seconds = time.perf_counter() - began
+        return totals.metrics(
+            step=step + 1,
+            epoch=(step + 1) / self._feed.schedule.steps_per_epoch,
+            learning_rate=rate,
+            gradient_norm=norm,
+            seconds=seconds,
+            mfu=self._mfu(totals.context_tokens, seconds),
+            capacity=self._spec.recipe.engine.tokens_per_micro_batch,
+            kd=bool(micro.targets),
+        )
+
+    def validate(self, step: int) -> ValidationMetrics | None:
+        """Mean figures over the held-out families; None where none are held out."""
+        if not self._feed.has_validation:
+            return None
+        began = time.perf_counter()
+        self._engine.eval()
+        tally = Tally(self._feed.device)
+        with torch.no_grad():
+            for micro in self._feed.validation():
+                loss, stats = self._engine(micro.batch, micro.targets, self._goal)
+                tally.add(loss, stats, micro)
+        said = tally.over_ranks().validation(
+            step=step,
+            epoch=step / self._feed.schedule.steps_per_epoch,
+            seconds=time.perf_counter() - began,
+            kd=self._spec.stage.kind == "kd",
+        )
+        if self._metrics is not None:
+            self._metrics.validation(said)
+        return said
+
+    def _save(self, step: int) -> None:
+        keep = self._spec.recipe.engine.keep_checkpoints
+        if self._metrics is not None:
+            self._metrics.sync()
+        save(self._engine, self._checkpoints, step, self._spec.identity, keep)
+        if self._metrics is not None:
+            self._metrics.event("checkpoint", step=step)
+
+    def _gradient_norm(self) -> float:
+        norm = self._engine.get_global_grad_norm()
+        return float(norm) if norm is not None else float("nan")
+
+    def _mfu(self, context_tokens: int, seconds: float) -> float | None:
+        if self._peak_flops is None or self._flops_per_token is None:
+            return None
+        peak = self._peak_flops * dist.get_world_size()
+        return self._flops_per_token * context_tokens / seconds / peak
+
+    def _not_finite(self, what: str, step: int, tally: Tally) -> NotFinite:
+        everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everywhere, self._feed.names(tally.suspects()))
+        names = [name for each in everywhere for name in each] or self._feed.step_names(step)
+        saved = whole_checkpoints(self._checkpoints)
+        kept = (
+            f"the last good checkpoint is of step {saved[-1].step}" if saved else "none was saved"
+        )
+        return NotFinite(
+            f"The {what} of step {step + 1} is not finite; training stopped.",
+            cause=f"Samples: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
+            solution=f"Look at those samples, or lower the learning rate; {kept}.",
+        )
+
+
+def resume_point(spec: StageSpec, engine: Any) -> int:
+    """Loads the newest whole checkpoint, where there is one; returns the step to go on with."""
+    folder = spec.folder / "checkpoints"
+    if dist.get_rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_broken(folder)
+    dist.barrier()
+    checkpoint = newest(folder, spec.identity)
+    if checkpoint is None:
+        return 0
+    load(engine, checkpoint)
+    return checkpoint.step

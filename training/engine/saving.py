@@ -1,0 +1,111 @@
+"""The stage's result: a Hugging Face folder that `vllm serve` and transformers load as it is.
+
+In: the trained engine, partitioned or not. Out: config, weights, tokenizer with its chat template
+and generation config, written beside and renamed, so that the folder is whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from training.engine.student import add_adapters
+from training.recipe import StudentSettings
+
+_PREFIX = "student."
+
+
+def save_student(
+    engine: Any,
+    student: StudentSettings,
+    start: str,
+    folder: Path,
+    *,
+    turn_end: int,
+    lineage: dict[str, Any],
+) -> None:
+    """Gathers the weights on rank 0 and writes `folder`; every rank must call this.
+
+    With adapters they are merged into the weights that the stage began with. `turn_end` is the
+    token that the student learnt to stop at. `lineage` goes into `stillhouse.json` beside the
+    weights: what the model was made from.
+    """
+    weights = _gathered(engine)
+    if dist.get_rank() == 0:
+        assert weights is not None
+        _write(weights, student, start, folder, turn_end, lineage)
+    dist.barrier()
+
+
+def _gathered(engine: Any) -> dict[str, Tensor] | None:
+    """All weights by their names in the student; under ZeRO-3 collected on rank 0 alone."""
+    if engine.zero_optimization_stage() == 3:
+        whole = engine._zero3_consolidated_16bit_state_dict()
+    else:
+        whole = engine.module.state_dict()
+    if whole is None:
+        return None
+    return {name.removeprefix(_PREFIX): weight.detach().cpu() for name, weight in whole.items()}
+
+
+def _write(
+    weights: dict[str, Tensor],
+    student: StudentSettings,
+    start: str,
+    folder: Path,
+    turn_end: int,
+    lineage: dict[str, Any],
+) -> None:
+    revision = student.revision if start == student.model else None
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model = _fresh(student, start, revision)
+    if student.lora is not None:
+        adapted = add_adapters(model, student.lora)
+        adapted.load_state_dict(weights, strict=True)
+        model = adapted.merge_and_unload()
+    else:
+        model.load_state_dict(weights, strict=True)
+    model.config.use_cache = True
+    model.save_pretrained(part)
+    tokenizer = AutoTokenizer.from_pretrained(start, revision=revision)
+    tokenizer.save_pretrained(part)
+    _save_generation_config(start, revision, tokenizer, turn_end, part)
+    (part / "stillhouse.json").write_text(json.dumps(lineage, indent=2, ensure_ascii=False))
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.replace(folder)
+
+
+def _fresh(student: StudentSettings, start: str, revision: str | None) -> Any:
+    """A model of the student's shape on the CPU; its weights are about to be replaced, or, under
+    adapters, are those that the stage began with."""
+    dtype = getattr(torch, student.dtype)
+    if student.random_init and start == student.model:
+        config = AutoConfig.from_pretrained(start, revision=revision)
+        return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=dtype
+        )
+    return AutoModelForCausalLM.from_pretrained(start, revision=revision, dtype=dtype)
+
+
+def _save_generation_config(
+    start: str, revision: str | None, tokenizer: Any, turn_end: int, part: Path
+) -> None:
+    """Generation must end where training ended: at the end of a turn."""
+    try:
+        generation = GenerationConfig.from_pretrained(start, revision=revision or "main")
+    except OSError:
+        generation = GenerationConfig()  # type: ignore[no-untyped-call]
+    known = generation.eos_token_id
+    ends = [known] if isinstance(known, int) else list(known or ())
+    generation.eos_token_id = list(dict.fromkeys([*ends, turn_end]))
+    generation.pad_token_id = generation.pad_token_id or tokenizer.pad_token_id
+    generation.save_pretrained(part)

@@ -1,0 +1,247 @@
+"""A recipe's stages, one after another: checked, trained, recorded; what is done is not redone.
+
+In: a training recipe and which stages. Out: for each a folder `OUTPUT/RECIPE/STAGE` with metrics,
+plots, checkpoints and the model. Everything that can be refused is refused here, in the parent
+process, before a rank is started.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from common.hashing import digest
+from training.capture.sources import rows_source
+from training.data.chat import ChatRenderer
+from training.data.corpus import Corpus, read_corpus
+from training.data.prepare import prepare
+from training.data.split import Split
+from training.data.tokenised import TokenisedCorpus
+from training.engine.launch import Record, launch
+from training.engine.ledger import Ledger
+from training.engine.spec import StageSpec
+from training.engine.teaching import Teaching, teachers_of, weights_of
+from training.errors import CheckpointRefused, ModelRefused
+from training.recipe import StageSettings, TrainRecipe
+from training.store.store import RowStore
+
+MODEL = "model"
+LINEAGE = "stillhouse.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What became of one stage: `trained`, or `kept` where it was done already."""
+
+    name: str
+    outcome: str
+    folder: Path
+    model: Path
+    steps: int
+    seconds: float
+
+
+def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model.
+
+    Raises:
+        ModelRefused: there is none.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelRefused(
+            f"There is no tokenizer for '{model}'.",
+            cause=str(error).splitlines()[0],
+            solution="Give a folder that holds one, or a model that the hub (or its local cache) "
+            "has.",
+        ) from error
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def tokenised_corpus(recipe: TrainRecipe) -> tuple[Corpus, TokenisedCorpus]:
+    """The recipe's corpus in the student's tokens; made once and reused.
+
+    Raises:
+        TrainingError: the corpus, the template or a sample is refused.
+    """
+    corpus = read_corpus(recipe.corpus)
+    student = recipe.student
+    tokenizer = load_tokenizer(student.model, student.revision)
+    renderer = ChatRenderer(tokenizer, recipe.data.context, recipe.data.too_long)
+    folder = Path(recipe.output) / recipe.name / "corpus"
+    return corpus, prepare(corpus, renderer, Split(recipe.corpus.validation), folder)
+
+
+def train(
+    recipe: TrainRecipe,
+    stages: Sequence[StageSettings],
+    *,
+    restart: bool = False,
+    on_stage: Callable[[StageSpec, int], None] = lambda spec, steps: None,
+    on_record: Callable[[Record], None] = lambda record: None,
+) -> list[StageReport]:
+    """Trains `stages` of `recipe` in order; each begins with the model of the stage before it.
+
+    Raises:
+        TrainingError: something is refused, or training failed; what was saved stays.
+    """
+    corpus, tokens = tokenised_corpus(recipe)
+    reports = []
+    for stage in stages:
+        spec = _spec(recipe, stage, corpus, tokens, restart=restart)
+        on_stage(spec, _steps(recipe, stage, tokens))
+        reports.append(_train_stage(spec, corpus, tokens, on_record))
+    return reports
+
+
+def _train_stage(
+    spec: StageSpec, corpus: Corpus, tokens: TokenisedCorpus, on_record: Callable[[Record], None]
+) -> StageReport:
+    began = time.monotonic()
+    steps = _steps(spec.recipe, spec.stage, tokens)
+    model = spec.folder / MODEL
+    outcome = "kept"
+    if _made_by(model) != spec.identity:
+        outcome = "trained"
+        with Ledger.entry(spec, corpus) as entry:
+            launch(spec, on_record)
+            entry.finished(model)
+    seconds = time.monotonic() - began
+    return StageReport(spec.name, outcome, spec.folder, model, steps, seconds)
+
+
+def _spec(
+    recipe: TrainRecipe,
+    stage: StageSettings,
+    corpus: Corpus,
+    tokens: TokenisedCorpus,
+    *,
+    restart: bool,
+) -> StageSpec:
+    folder = stage_folder(recipe, stage)
+    start, ancestor = _start(recipe, stage)
+    teaching = _teaching(recipe, stage, tokens) if stage.kind == "kd" else None
+    sources = [source.as_dict() for source in teaching.sources] if teaching else []
+    identity = digest(
+        {
+            "stage": stage.model_dump(mode="json"),
+            "student": recipe.student.model_dump(mode="json"),
+            "engine": recipe.engine.model_dump(mode="json", include=_SHAPES_RESULT),
+            "packing": recipe.data.packing,
+            "corpus": tokens.folder.name,
+            "start": ancestor,
+            "sources": sources,
+        }
+    )
+    _make_room(folder, identity, restart=restart)
+    spec = StageSpec(
+        recipe=recipe,
+        name=stage.name,
+        folder=folder,
+        start=start,
+        corpus=tokens.folder,
+        teaching=teaching.write(folder) if teaching else None,
+        identity=identity,
+        lineage={
+            "identity": identity,
+            "recipe": recipe.name,
+            "recipe_hash": recipe.hash(),
+            "stage": stage.name,
+            "kind": stage.kind,
+            "start": ancestor,
+            "export": corpus.export_id,
+            "export_sha256": corpus.sha256,
+            "samples": len(tokens.train),
+            "held_out": len(tokens.validation),
+            "teacher_rows": sources,
+        },
+    )
+    return spec
+
+
+_SHAPES_RESULT = {
+    "ranks", "zero", "offload_optimizer", "offload_parameters", "tokens_per_micro_batch",
+    "samples_per_micro_batch", "head_workspace_mib",
+}  # fmt: skip
+
+
+def stage_folder(recipe: TrainRecipe, stage: StageSettings) -> Path:
+    """Where a stage's files are."""
+    return Path(recipe.output) / recipe.name / stage.name
+
+
+def _start(recipe: TrainRecipe, stage: StageSettings) -> tuple[str, Any]:
+    """The weights that a stage begins with, and what identifies them."""
+    place = recipe.stages.index(stage)
+    if place == 0:
+        return recipe.student.model, [recipe.student.model, recipe.student.revision]
+    before = recipe.stages[place - 1]
+    model = stage_folder(recipe, before) / MODEL
+    made_by = _made_by(model)
+    if made_by is None:
+        raise ModelRefused(
+            f"Stage '{stage.name}' begins with what stage '{before.name}' leaves, which is not "
+            "there yet.",
+            cause=f"There is no finished model in {model}.",
+            solution=f"Train '{before.name}' first, or all stages.",
+            command=f"stillhouse train {before.kind} RECIPE",
+        )
+    return str(model), made_by
+
+
+def _made_by(model: Path) -> str | None:
+    """The identity of the stage that left this model; None where there is none."""
+    try:
+        said = json.loads((model / LINEAGE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(said["identity"])
+
+
+def _make_room(folder: Path, identity: str, *, restart: bool) -> None:
+    """The stage's folder: new, or the same stage's; another's is refused, or put aside."""
+    from training.engine.spec import SPEC
+
+    file = folder / SPEC
+    known = json.loads(file.read_text(encoding="utf-8"))["identity"] if file.exists() else None
+    if restart and folder.exists():
+        number = 1 + sum(1 for _ in folder.parent.glob(f"{folder.name}.old-*"))
+        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+    elif known not in (None, identity):
+        raise CheckpointRefused(
+            f"The folder {folder} holds another training run.",
+            cause="Recipe, data, teacher rows, ranks or ZeRO stage have changed since it began.",
+            solution="Restore them to go on with it, or begin anew with --restart (the old files "
+            "are kept under another name), or give the stage another name.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus) -> Teaching:
+    """The stage's teachers and their rows, every one of them there."""
+    names = teachers_of(stage)
+    student = recipe.student
+    config = AutoConfig.from_pretrained(student.model, revision=student.revision)
+    teaching = Teaching(
+        store=RowStore.open(recipe.capture.store),
+        sources=tuple(rows_source(recipe, name, tokens) for name in names),
+        weight_TE=weights_of(stage, [tokens.columns(number) for number in range(len(tokens))]),
+        temperature=stage.temperature,
+        width=config.get_text_config().vocab_size,
+    )
+    teaching.check(tokens, names)
+    return teaching
+
+
+def _steps(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus) -> int:
+    from training.engine.schedules import training_schedule
+
+    return training_schedule(tokens, recipe, stage, recipe.engine.ranks).steps

@@ -1,0 +1,153 @@
+"""Which teacher speaks at which example, and its rows: the KD side of a stage's data.
+
+In: a stage's rules and the corpus's columns. Out: a weight per teacher and example, written by the
+parent process, read by every rank, and `SparseTargets` for a micro-batch. An example that no rule
+is meant for, or whose rows are not in the store, is refused before training begins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.capture.targets import rows_to_targets
+from training.data.example import Example
+from training.data.tokenised import TokenisedCorpus
+from training.errors import RowsRefused
+from training.losses.targets import SparseTargets
+from training.recipe import StageSettings, TeacherRule
+from training.store.key import RowsSource
+from training.store.store import RowStore
+
+Columns = Mapping[str, str | int | None]
+
+
+def teachers_of(stage: StageSettings) -> list[str]:
+    """The teachers that the stage's rules name, each once."""
+    return list(dict.fromkeys(rule.teacher for rule in stage.teachers))
+
+
+def weights_of(stage: StageSettings, columns: Sequence[Columns]) -> NDArray[np.float32]:
+    """What each of `teachers_of` counts at each example: float32 [teachers, examples].
+
+    At every example the weights of the teachers that are meant for it sum to one.
+
+    Raises:
+        RowsRefused: some example is meant for no teacher.
+    """
+    teachers = teachers_of(stage)
+    weights = np.zeros((len(teachers), len(columns)))
+    for rule in stage.teachers:
+        meant = np.array([_meant(rule, each) for each in columns])
+        weights[teachers.index(rule.teacher)] += rule.weight * meant
+    sums = weights.sum(axis=0)
+    orphans = np.flatnonzero(sums == 0)
+    if len(orphans):
+        raise RowsRefused(
+            f"{len(orphans)} of {len(columns)} examples have no teacher in stage '{stage.name}'.",
+            cause=f"No rule is meant for, say, {dict(columns[int(orphans[0])])}.",
+            solution="Add a rule without `where`, or one for those values; without a teacher an "
+            "example would fall back to plain loss, which KD never does.",
+        )
+    shares: NDArray[np.float32] = (weights / sums).astype(np.float32)
+    return shares
+
+
+def _meant(rule: TeacherRule, columns: Columns) -> bool:
+    return all(columns.get(name) in values for name, values in rule.where.items())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teaching:
+    """The teachers of a stage: where their rows are, and their weights.
+
+    `weight_TE` is float32 [teachers, examples]; `sources` are in the same order.
+    """
+
+    store: RowStore
+    sources: tuple[RowsSource, ...]
+    weight_TE: NDArray[np.float32]
+    temperature: float
+    width: int
+
+    def targets(
+        self, numbers: NDArray[np.int64], examples: Sequence[Example]
+    ) -> tuple[SparseTargets, ...]:
+        """One `SparseTargets` per teacher for a micro-batch of these examples, in their order.
+
+        Raises:
+            RowsRefused: rows are missing, stale or corrupt; the sample is named.
+        """
+        counts = [len(each.row_N) for each in examples]
+        made = []
+        for source, weight_E in zip(self.sources, self.weight_TE, strict=True):
+            weights = [float(weight_E[number]) for number in numbers]
+            rows = [
+                self.store.read(each, source) if weight else None
+                for each, weight in zip(examples, weights, strict=True)
+            ]
+            made.append(
+                rows_to_targets(
+                    rows,
+                    counts,
+                    weights,
+                    k=source.form.k,
+                    temperature=self.temperature,
+                    width=self.width,
+                )
+            )
+        return tuple(made)
+
+    def check(self, corpus: TokenisedCorpus, names: Sequence[str]) -> None:
+        """Finds out before training whether every row that will be needed is there.
+
+        Raises:
+            RowsRefused: some are not; says how many, and why for the first.
+        """
+        for name, source, weight_E in zip(names, self.sources, self.weight_TE, strict=True):
+            wanted = np.flatnonzero(weight_E)
+            keys = [source.key(corpus.example(int(number))) for number in wanted]
+            missing = self.store.missing(keys)
+            if not missing:
+                continue
+            try:
+                self.store.read(corpus.example(int(wanted[missing[0]])), source)
+            except RowsRefused as error:
+                raise RowsRefused(
+                    f"Teacher '{name}' has no rows for {len(missing)} of {len(wanted)} examples. "
+                    f"{error.what}",
+                    cause=error.cause,
+                    solution=error.solution,
+                    command=error.command,
+                ) from error
+
+    def write(self, folder: Path) -> Path:
+        """Writes all of it for the ranks; returns the file."""
+        file = folder / "teaching.json"
+        np.save(folder / "teaching.npy", self.weight_TE)
+        said: dict[str, Any] = {
+            "store": str(self.store.folder),
+            "sources": [source.as_dict() for source in self.sources],
+            "temperature": self.temperature,
+            "width": self.width,
+        }
+        file.write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
+        return file
+
+    @classmethod
+    def open(cls, file: Path) -> Teaching:
+        """Reads what `write` wrote."""
+        said = json.loads(file.read_text(encoding="utf-8"))
+        return cls(
+            store=RowStore.open(said["store"]),
+            sources=tuple(RowsSource.from_dict(each) for each in said["sources"]),
+            weight_TE=np.load(file.with_suffix(".npy"), mmap_mode="r"),
+            temperature=said["temperature"],
+            width=said["width"],
+        )

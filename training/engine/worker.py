@@ -1,0 +1,139 @@
+"""One rank: what `deepspeed` starts, once per device.
+
+In: the path of a stage's spec. Out: the trained stage in its folder. An error that the user can
+mend is written to `error-<rank>.json` for the parent process, which shows it.
+
+    deepspeed --num_accelerators 2 --module training.engine.worker FOLDER/stage.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from common.errors import StillhouseError
+from training.data.tokenised import TokenisedCorpus
+from training.engine.deepspeed_config import deepspeed_config
+from training.engine.feed import Feed
+from training.engine.loop import StageLoop, resume_point
+from training.engine.memory_errors import explained
+from training.engine.optimizer import make_optimizer
+from training.engine.saving import save_student
+from training.engine.schedules import held_out_schedule, training_schedule
+from training.engine.spec import StageSpec
+from training.engine.student import Trainee, load_student
+from training.engine.teaching import Teaching
+from training.engine.tether import end_with_parent
+from training.report.metrics import MetricsWriter
+
+MIB = 2**20
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+
+
+def train_stage(spec: StageSpec) -> None:
+    """Trains one stage on this rank, together with the others."""
+    import deepspeed
+
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        # A shared-memory all-reduce for inference, which training never calls; building it takes
+        # a compiler and most of a minute.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed("nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    recipe, stage = spec.recipe, spec.stage
+    config = deepspeed_config(recipe.engine, stage, recipe.student, cuda=cuda)
+    engine = _engine(spec, config, cuda=cuda)
+    corpus = TokenisedCorpus.open(spec.corpus)
+    teaching = Teaching.open(spec.teaching) if spec.teaching else None
+    world, rank = dist.get_world_size(), dist.get_rank()
+    feed = Feed(
+        corpus,
+        training_schedule(corpus, recipe, stage, world),
+        held_out=held_out_schedule(corpus, recipe, world),
+        teaching=teaching,
+        rank=rank,
+        device=engine.device,
+    )
+    start = resume_point(spec, engine)
+    metrics = None
+    if rank == 0:
+        metrics = MetricsWriter(
+            spec.folder,
+            recipe.tracking,
+            run_name=f"{recipe.name}/{stage.name}",
+            config=recipe.text(),
+            resume_at=start + 1 if start else 0,
+        )
+        metrics.event("begin", step=start, steps=feed.schedule.steps, ranks=world)
+    loop = StageLoop(spec, engine, feed, metrics)
+    outcome = loop.run(start)
+    save_student(
+        engine,
+        recipe.student,
+        spec.start,
+        spec.folder / "model",
+        turn_end=corpus.meta["turn_end"]["id"],
+        lineage=spec.lineage,
+    )
+    if metrics is not None:
+        metrics.event("end", step=outcome.steps)
+        metrics.close()
+
+
+def _engine(spec: StageSpec, config: dict[str, Any], *, cuda: bool) -> Any:
+    import deepspeed
+
+    recipe, stage = spec.recipe, spec.stage
+    keep: Any = None
+    if recipe.engine.zero == 3:
+        from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+        # While this object lives, transformers loads weights straight into their partitions.
+        keep = HfDeepSpeedConfig(config)  # type: ignore[no-untyped-call]
+    torch.manual_seed(stage.seed)
+    student = load_student(recipe.student, spec.start, seed=stage.seed)
+    trainee = Trainee(student, recipe.engine.head_workspace_mib * MIB)
+    optimizer = make_optimizer(trainee, stage, recipe.engine, cuda=cuda)
+    engine, *_ = deepspeed.initialize(model=trainee, optimizer=optimizer, config=config)
+    del keep
+    return engine
+
+
+def main() -> int:
+    """Trains; a typed error becomes a file for the parent and exit code 1."""
+    # The launcher adds --local_rank before our own argument.
+    spec = StageSpec.read(Path(sys.argv[-1]))
+    rank = os.environ.get("RANK", "0")
+    end_with_parent()
+    try:
+        try:
+            train_stage(spec)
+        except (RuntimeError, MemoryError) as error:
+            raise explained(error, spec.recipe) from error
+    except StillhouseError as error:
+        _leave(error, spec.folder / f"error-{rank}.json")
+        return 1
+    dist.destroy_process_group()
+    return 0
+
+
+def _leave(error: StillhouseError, file: Path) -> None:
+    said = {
+        "code": error.code,
+        "what": error.what,
+        "cause": error.cause,
+        "solution": error.solution,
+        "command": error.command,
+    }
+    file.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
