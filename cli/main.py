@@ -25,6 +25,11 @@ app = typer.Typer(
 teacher_app = typer.Typer(help="Check a teacher, or run a simulated one.", no_args_is_help=True)
 prompts_app = typer.Typer(help="List, show and compare prompts.", no_args_is_help=True)
 db_app = typer.Typer(help="Look after a corpus database.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train a student: SFT, then distillation from captured teacher rows.",
+    no_args_is_help=True,
+)
+app.add_typer(train_app, name="train")
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(prompts_app, name="prompts")
 app.add_typer(db_app, name="db")
@@ -42,6 +47,12 @@ Set = Annotated[
     typer.Option("--set", help="Override one value, e.g. agents.verification.teacher=api."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
+TrainRecipePath = Annotated[
+    str, typer.Argument(help="A training recipe's file, or the folder that holds it.")
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin anew; the old files are put aside, not deleted.")
+]
 DEFAULT_DB = "stillhouse.db"
 
 
@@ -143,6 +154,51 @@ def review(
     from cli.review import review_command
 
     raise typer.Exit(review_command(id, decision, db, reviewer, note))
+
+
+@app.command()
+def capture(
+    recipe: TrainRecipePath,
+    set_: Set = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Only this teacher; all that KD stages name.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score a corpus with its teachers: the top-k log-probabilities that KD trains on."""
+    from cli.capture import capture_command
+
+    raise typer.Exit(capture_command(recipe, set_ or [], teacher or [], json))
+
+
+@train_app.command("sft")
+def train_sft(
+    recipe: TrainRecipePath, set_: Set = None, restart: Restart = False, json: Json = False
+) -> None:
+    """Train the recipe's SFT stages; the same command resumes."""
+    from cli.train import train_command
+
+    raise typer.Exit(train_command(recipe, set_ or [], "sft", restart, json))
+
+
+@train_app.command("kd")
+def train_kd(
+    recipe: TrainRecipePath, set_: Set = None, restart: Restart = False, json: Json = False
+) -> None:
+    """Train the recipe's KD stages on captured rows; the same command resumes."""
+    from cli.train import train_command
+
+    raise typer.Exit(train_command(recipe, set_ or [], "kd", restart, json))
+
+
+@train_app.command("all")
+def train_all(
+    recipe: TrainRecipePath, set_: Set = None, restart: Restart = False, json: Json = False
+) -> None:
+    """Train every stage of the recipe in order; what is done is not redone."""
+    from cli.train import train_command
+
+    raise typer.Exit(train_command(recipe, set_ or [], "all", restart, json))
 
 
 @teacher_app.command("check")

@@ -2,8 +2,8 @@
 
 In: a recipe's teacher. Out: a folder with its configuration and tokenizer, and a `TeacherIdentity`.
 A hub's commit pins a hub's model; a local folder is pinned by its configuration and a sample of
-its weights. No weights are loaded or fetched, and no torch is needed: the trainer asks for the
-same identity to find the rows.
+its weights. No weights are loaded or fetched, and no torch is needed: the trainer asks for
+the same identity to find the rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from common.hashing import digest
 from training.errors import ModelRefused
-from training.recipe import TeacherModelSettings
+from training.recipe import ModelSettings, TeacherModelSettings
 from training.store.key import TeacherIdentity
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -57,6 +57,16 @@ def teacher_identity(settings: TeacherModelSettings) -> TeacherIdentity:
     return find_teacher(settings).identity
 
 
+def find_tokenizer(settings: ModelSettings) -> Path:
+    """The folder with a model's tokenizer; a student that begins at random needs no weights.
+
+    Raises:
+        ModelRefused: there is no such model on the hub or in its local cache.
+    """
+    folder = Path(settings.model).expanduser()
+    return folder if folder.is_dir() else _fetched(settings)
+
+
 def _content(folder: Path) -> str:
     """A digest of the configuration and of the weights' size and evenly spaced blocks.
 
@@ -85,7 +95,7 @@ def _sampled(path: Path) -> list[Any]:
     return [size, state.hexdigest()]
 
 
-def _fetched(settings: TeacherModelSettings) -> Path:
+def _fetched(settings: ModelSettings) -> Path:
     """The hub's snapshot folder, whose name is the commit, with the small files in it."""
     from huggingface_hub import hf_hub_download
 
@@ -96,7 +106,7 @@ def _fetched(settings: TeacherModelSettings) -> Path:
         ]
     except (OSError, ValueError) as error:
         raise ModelRefused(
-            f"There is no teacher '{settings.model}'.",
+            f"There is no model '{settings.model}'.",
             cause=(str(error).strip() or type(error).__name__).splitlines()[0],
             solution="Give a folder with config.json and weights, or the name (and revision) of a "
             "model that the hub or its local cache has.",

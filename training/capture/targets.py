@@ -8,7 +8,6 @@ Out: tensors in the order of the packed batch's predicting rows. Ids beyond the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,81 +18,67 @@ from training.store.rows import TeacherRows
 from training.vocabulary import drop_ids
 
 
-@dataclass(frozen=True, slots=True)
-class Taught:
-    """One example's part: `rows` of one teacher (None: it says nothing here), how many predicting
-    rows the example has, and what the teacher counts at each of them."""
-
-    rows: TeacherRows | None
-    count: int
-    weight: float = 1.0
-
-
 def rows_to_targets(
-    parts: Sequence[Taught], *, width: int, temperature: float = 1.0, with_log_z: bool = True
+    rows: Sequence[TeacherRows | None],
+    counts: Sequence[int],
+    weights: Sequence[float],
+    *,
+    k: int,
+    temperature: float,
+    width: int,
 ) -> SparseTargets:
     """One teacher's targets at the N rows of a micro-batch, on the host.
 
     Where the teacher says nothing, the weight is 0 and the row holds all mass on id 0: a proper
     distribution, so that no objective makes NaN of it before the weight makes it nothing.
+    `log_z_N` is None at T = 1, and where the rows were captured without the temperature, which a
+    recipe allows to `renorm` alone.
 
     Args:
-        parts: the micro-batch's examples, in their packed order.
-        width: of the student's head; ids from there on join the tail.
+        rows, counts, weights: per example, in packed order: its rows, how many predicting rows it
+            has, and what the teacher counts at each of them.
+        k: ids per row; rows may have fewer.
         temperature: the objective's.
-        with_log_z: False for an objective that needs no normaliser at T ≠ 1 (`renorm`).
+        width: of the student's head; ids from there on join the tail.
 
     Raises:
-        RowsRefused: rows do not fit their example, or lack log Z at the temperature.
+        RowsRefused: rows do not fit their example.
     """
-    known = [part.rows for part in parts if part.rows is not None]
-    k = max((rows.k for rows in known), default=1)
-    total = sum(part.count for part in parts)
-    wanted = with_log_z and temperature != 1.0
+    total = sum(counts)
+    spoken = [each for each in rows if each is not None]
+    with_z = temperature != 1.0 and all(temperature in each.log_z for each in spoken)
     id_NK = np.full((total, k), -1, np.int64)
     log_p_NK = np.full((total, k), -np.inf, np.float32)
     log_tail_N = np.full(total, -np.inf, np.float32)
     log_z_N, weight_N = np.zeros(total, np.float32), np.zeros(total, np.float32)
     id_NK[:, 0], log_p_NK[:, 0] = 0, 0.0
     begin = 0
-    for part in parts:
-        where = slice(begin, begin + part.count)
+    for each, count, weight in zip(rows, counts, weights, strict=True):
+        where = slice(begin, begin + count)
         begin = where.stop
-        if part.rows is None or part.weight == 0 or part.count == 0:
+        if each is None or weight == 0:
             continue
-        rows = _fitting(part.rows, part.count, width)
-        id_NK[where, : rows.k], log_p_NK[where, : rows.k] = rows.id_NK, rows.log_p_NK
-        log_tail_N[where], weight_N[where] = rows.log_tail_N, part.weight
-        if wanted:
-            log_z_N[where] = _log_z(rows, temperature)
+        fitting = _fitting(each, count, k, width)
+        id_NK[where, : each.k], log_p_NK[where, : each.k] = fitting.id_NK, fitting.log_p_NK
+        log_tail_N[where], weight_N[where] = fitting.log_tail_N, weight
+        if with_z:
+            log_z_N[where] = each.log_z[temperature]
     return SparseTargets(
         id_NK=torch.from_numpy(id_NK),
         log_p_NK=torch.from_numpy(log_p_NK),
         log_tail_N=torch.from_numpy(log_tail_N),
         weight_N=torch.from_numpy(weight_N),
-        log_z_N=torch.from_numpy(log_z_N) if wanted else None,
+        log_z_N=torch.from_numpy(log_z_N) if with_z else None,
     )
 
 
-def _fitting(rows: TeacherRows, count: int, width: int) -> TeacherRows:
-    if len(rows) != count:
+def _fitting(rows: TeacherRows, count: int, k: int, width: int) -> TeacherRows:
+    if len(rows) != count or rows.k > k:
         raise RowsRefused(
-            f"{len(rows)} teacher rows do not fit an example of {count} trained tokens.",
-            cause="They belong to another sequence.",
-            solution="Capture again; rows are found by key, so this should not happen: report it.",
+            f"{len(rows)} teacher rows of {rows.k} ids do not fit an example of {count} trained "
+            f"tokens and {k} ids each.",
+            cause="They belong to another sequence or another capture.",
+            solution="Rows are found by key, so this should not happen: please report it.",
         )
     beyond_NK = rows.id_NK >= width
     return drop_ids(rows, beyond_NK) if beyond_NK.any() else rows
-
-
-def _log_z(
-    rows: TeacherRows, temperature: float
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    if temperature not in rows.log_z:
-        raise RowsRefused(
-            f"The teacher rows have no normaliser at temperature {temperature}.",
-            cause=f"They were captured for {sorted(rows.log_z) or 'temperature 1 alone'}.",
-            solution="List it in `capture.temperatures` and capture again.",
-            command="stillhouse capture RECIPE",
-        )
-    return np.asarray(rows.log_z[temperature])

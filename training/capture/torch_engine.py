@@ -130,14 +130,13 @@ class TorchEngine:
 
     def _packed(self, examples: Sequence[Example]) -> tuple[Batch, dict[str, Any]]:
         """A packed batch on the device, and how the model's forward takes it."""
-        on_host = make_batch(examples)
-        batch = on_host.to(self._device, non_blocking=True)
+        batch = make_batch(examples).to(self._device, non_blocking=True)
         return batch, {
             "input_ids": batch.token_id_T[None],
             "position_ids": batch.position_id_T[None],
             "use_cache": False,
             "cu_length_D1": batch.cu_length_D1,
-            "bounds": tuple(on_host.cu_length_D1.tolist()),
+            "longest": batch.longest,
         }
 
     @torch.inference_mode()

@@ -27,6 +27,8 @@ from training.store.rows import TeacherRows
 # vLLM holds float32 logits of one request's scheduled tokens, about four times over: 7.5 GiB at
 # 8,192 tokens of a 152k vocabulary (vllm#52054). A step's tokens bound it.
 _STEP_TOKENS = 2048
+# vLLM's own measurement of free memory knows nothing of those logits: leave them room.
+_GPU_SHARE = 0.85
 _REQUESTS_PER_CALL = 1024
 
 
@@ -172,9 +174,9 @@ def _load(settings: TeacherModelSettings, k: int) -> Any:
                 revision=settings.revision,
                 dtype=settings.dtype,
                 tensor_parallel_size=settings.tensor_parallel,
-                skip_tokenizer_init=True,
                 max_logprobs=k,
                 max_num_batched_tokens=_STEP_TOKENS,
+                gpu_memory_utilization=_GPU_SHARE,
                 enable_prefix_caching=False,
                 enable_chunked_prefill=True,
                 enforce_eager=on_cpu,

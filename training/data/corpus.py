@@ -14,107 +14,65 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.hashing import digest
+from common.compact_set import CompactSet
 from storage.database import Database
-from storage.export import ExportOptions, ExportRefused, exported_rows
-from storage.schema import SCHEMA_VERSION
+from storage.export import exported_rows
+from training.data.manifest import EXPORT_AGAIN, Manifest, read_manifest
 from training.data.record import BadLine, Record, read_line
 from training.errors import CorpusRefused
 from training.recipe import CorpusSettings
-
-
-class _Filters(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    recipe: str | None
-    status: list[str]
-    allow_simulated: bool
-    terms: str
-
-
-class _Manifest(BaseModel):
-    """What a manifest has to have; it may have more."""
-
-    model_config = ConfigDict(strict=True)
-
-    export: str
-    file: str
-    format: str
-    reasoning: str
-    filters: _Filters
-    rows: int = Field(ge=0)
-    sha256: str
-    schema_version: str
-    simulated: int = Field(ge=0)
-
-    def options(self) -> ExportOptions:
-        """The export's own question, to be asked again."""
-        return ExportOptions(
-            out=self.file,
-            recipe=self.filters.recipe,
-            format=self.format,
-            reasoning=self.reasoning,
-            statuses=tuple(self.filters.status),
-            allow_simulated=self.filters.allow_simulated,
-            terms=self.filters.terms,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
     """An export that is what its manifest says.
 
-    - `export_id`: the manifest's own digest; `sha256`: the file's.
-    - `rows`: how many records there are; `statuses`: how many of each status.
+    - `statuses`: how many rows of each status; the export's own filters decided which.
     - `difficulty`: int8 [rows] in the file's order, -1 where selection gave no score; None where
       the recipe names no database, since an export does not carry scores.
     """
 
     path: Path
-    manifest: Mapping[str, Any]
-    export_id: str
-    sha256: str
-    rows: int
+    manifest: Manifest
     statuses: Mapping[str, int]
     simulated: int
     difficulty: NDArray[np.int8] | None = None
+
+    @property
+    def export_id(self) -> str:
+        """The export's identifier: the digest of its manifest."""
+        return self.manifest.export
+
+    @property
+    def sha256(self) -> str:
+        """The file's hash."""
+        return self.manifest.sha256
+
+    @property
+    def rows(self) -> int:
+        """How many records there are."""
+        return self.manifest.rows
 
     def __len__(self) -> int:
         return self.rows
 
     def records(self) -> Iterator[Record]:
-        """Every record, in the file's order, read anew.
+        """Every record, in the file's order, read anew and proved again.
 
         Raises:
             CorpusRefused: the file changed since it was opened.
         """
-        hashed = hashlib.sha256()
-        number = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                hashed.update(line)
-                try:
-                    record = read_line(line, self.manifest["format"])
-                except BadLine as error:
-                    raise _changed(
-                        self.path, f"Line {number} is not what it was: {error}."
-                    ) from error
-                yield record if self.difficulty is None else self._with_difficulty(record, number)
-        if hashed.hexdigest() != self.sha256:
-            raise _changed(self.path, f"It had {self.rows} rows, it has {number} now.")
-
-    def _with_difficulty(self, record: Record, number: int) -> Record:
-        assert self.difficulty is not None
-        if number > self.rows:
-            raise _changed(self.path, f"It had {self.rows} rows, it has more now.")
-        return record.with_difficulty(int(self.difficulty[number - 1]))
+        records = _read(self.path, self.manifest)
+        if self.difficulty is None:
+            return records
+        return (
+            record.with_difficulty(int(score))
+            for record, score in zip(records, self.difficulty, strict=True)
+        )
 
 
 def read_corpus(settings: CorpusSettings) -> Corpus:
@@ -125,134 +83,88 @@ def read_corpus(settings: CorpusSettings) -> Corpus:
         StorageError: the database cannot be opened.
     """
     manifest_path = Path(settings.manifest)
-    document, manifest = _read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path)
     path = manifest_path.with_name(manifest.file)
-    statuses, simulated = _check_file(path, manifest)
-    if (simulated or manifest.simulated) and not settings.allow_simulated:
+    statuses: Counter[str] = Counter()
+    simulated = 0
+    for record in _read(path, manifest):
+        statuses[record.status] += 1
+        simulated += record.simulated
+    if simulated and not settings.allow_simulated:
         raise CorpusRefused(
-            f"{max(simulated, manifest.simulated)} of the {manifest.rows} samples in '{path}' were "
-            "written by simulated teachers.",
+            f"{simulated} of the {manifest.rows} samples in '{path}' were written by simulated "
+            "teachers.",
             cause="What a simulation writes teaches nothing, and the recipe does not let it in.",
             solution="Export a corpus without them; to rehearse, set `corpus.allow_simulated`.",
-            command="stillhouse export OUT.jsonl --db DB",
+            command=EXPORT_AGAIN,
         )
-    difficulty = None
-    if settings.db is not None:
-        difficulty = _prove(settings.db, path, manifest)
     return Corpus(
         path=path,
-        manifest=document,
-        export_id=manifest.export,
-        sha256=manifest.sha256,
-        rows=manifest.rows,
-        statuses=statuses,
+        manifest=manifest,
+        statuses=dict(sorted(statuses.items())),
         simulated=simulated,
-        difficulty=difficulty,
+        difficulty=None if settings.db is None else _prove(settings.db, path, manifest),
     )
 
 
-def _read_manifest(path: Path) -> tuple[dict[str, Any], _Manifest]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CorpusRefused(
-            f"The manifest '{path}' cannot be read.",
-            cause=f"The system says: {error.strerror}.",
-            solution="Export the corpus and give the manifest that is written beside the file.",
-            command="stillhouse export OUT.jsonl --db DB",
-        ) from error
-    try:
-        document = orjson.loads(raw)
-        manifest = _Manifest.model_validate(document)
-        manifest.options()
-    except (orjson.JSONDecodeError, ValidationError, ExportRefused) as error:
-        raise CorpusRefused(
-            f"'{path}' is no manifest of an export.",
-            cause=_why_no_manifest(error),
-            solution="Give the file `….manifest.json` that `stillhouse export` wrote.",
-        ) from error
-    if manifest.export != digest({k: v for k, v in document.items() if k != "export"}):
-        raise CorpusRefused(
-            f"The manifest '{path}' was changed after it was written.",
-            cause="Its own digest (`export`) does not fit the rest of it.",
-            solution="Export the corpus again.",
-            command="stillhouse export OUT.jsonl --db DB",
-        )
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise CorpusRefused(
-            f"'{path}' has schema version {manifest.schema_version}; this program reads "
-            f"{SCHEMA_VERSION}.",
-            cause="It was exported by another version of Stillhouse.",
-            solution="Export the corpus again with this version.",
-            command="stillhouse export OUT.jsonl --db DB",
-        )
-    return document, manifest
-
-
-def _why_no_manifest(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole document"
-        return f"{place}: {first['msg']}."
-    return error.what if isinstance(error, ExportRefused) else f"It is no JSON: {error}."
-
-
-def _check_file(path: Path, manifest: _Manifest) -> tuple[dict[str, int], int]:
-    """Counts statuses and simulated rows of a file that is byte for byte the exported one."""
-    hashed, bad, number = hashlib.sha256(), None, 0
-    statuses: Counter[str] = Counter()
-    simulated = 0
+def _read(path: Path, manifest: Manifest) -> Iterator[Record]:
+    """Every record of a file that proves, by its end, to be byte for byte the exported one."""
+    hashed, seen = hashlib.sha256(), CompactSet()
+    number, wrong = 0, None
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 hashed.update(line)
-                if bad is not None:
+                if wrong is not None:
                     continue
                 try:
                     record = read_line(line, manifest.format)
                 except BadLine as error:
-                    bad = f"line {number}: {error}"
+                    wrong = f"Line {number}: {error}."
                     continue
-                statuses[record.status] += 1
-                simulated += record.simulated
+                if number > manifest.rows:
+                    wrong = f"It has more than the {manifest.rows} rows of its manifest."
+                elif not seen.add(_number(record.id.encode())):
+                    wrong = f"Line {number}: sample {record.id} has come before."
+                else:
+                    yield record
     except OSError as error:
         raise CorpusRefused(
             f"The exported file '{path}' cannot be read.",
             cause=f"The system says: {error.strerror}.",
             solution="Keep the file beside its manifest under the name it was exported as, or "
             "export again.",
-            command="stillhouse export OUT.jsonl --db DB",
+            command=EXPORT_AGAIN,
         ) from error
     if hashed.hexdigest() != manifest.sha256:
-        said = f"The manifest says {manifest.rows} rows, the file has {number}"
-        raise _changed(path, f"{said}; {bad}." if bad else f"{said}, and its hash differs.")
-    if bad is not None or number != manifest.rows:
-        raise CorpusRefused(
-            f"'{path}' is no usable export.",
-            cause=f"In {bad}." if bad else f"It has {number} rows, not {manifest.rows}.",
-            solution="Export the corpus again; do not write manifests by hand.",
-            command="stillhouse export OUT.jsonl --db DB",
+        raise _changed(
+            path, f"The manifest says {manifest.rows} rows, the file has {number}", wrong
         )
-    if number == 0:
-        raise CorpusRefused(
-            f"'{path}' holds no samples.",
-            cause="The export is empty.",
-            solution="Run a recipe until samples are accepted, then export again.",
-            command="stillhouse status",
-        )
-    return dict(sorted(statuses.items())), simulated
+    if wrong is not None or number != manifest.rows or number == 0:
+        raise _unusable(path, wrong or f"It has {number} rows; its manifest says {manifest.rows}.")
 
 
-def _changed(path: Path, how: str) -> CorpusRefused:
+def _changed(path: Path, counts: str, wrong: str | None) -> CorpusRefused:
     return CorpusRefused(
         f"'{path}' is no longer what its manifest says.",
-        cause=f"The file was changed after it was exported. {how}",
+        cause=f"The file was changed after it was exported: its hash differs. {counts}."
+        + (f" {wrong}" if wrong else ""),
         solution="Export the corpus again.",
-        command="stillhouse export OUT.jsonl --db DB",
+        command=EXPORT_AGAIN,
     )
 
 
-def _prove(db: str, path: Path, manifest: _Manifest) -> NDArray[np.int8]:
+def _unusable(path: Path, cause: str) -> CorpusRefused:
+    return CorpusRefused(
+        f"'{path}' holds no samples that can be trained on.",
+        cause=cause,
+        solution="Run a recipe until samples are accepted, and export them; do not write exports "
+        "or manifests by hand.",
+        command="stillhouse status",
+    )
+
+
+def _prove(db: str, path: Path, manifest: Manifest) -> NDArray[np.int8]:
     """Proves that the corpus would give the same file today; what selection scored, in its order.
 
     Difficulty is the score `informativeness` (0 to 9: how much there is to learn), the one of the
@@ -274,14 +186,14 @@ def _prove(db: str, path: Path, manifest: _Manifest) -> NDArray[np.int8]:
         database.close()
 
 
-def _stale(path: Path, name: str, manifest: _Manifest, lines: Iterator[bytes]) -> CorpusRefused:
+def _stale(path: Path, name: str, manifest: Manifest, lines: Iterator[bytes]) -> CorpusRefused:
     """The error for an export that the corpus has left behind, with what differs."""
-    today = {_fingerprint(line) for line in lines}
+    today = {_number(line) for line in lines}
     gone, example = 0, ""
     with path.open("rb") as file:
         for line in file:
-            if _fingerprint(line) in today:
-                today.discard(_fingerprint(line))
+            if (fingerprint := _number(line)) in today:
+                today.discard(fingerprint)
                 continue
             gone += 1
             example = example or read_line(line, manifest.format).id
@@ -299,5 +211,5 @@ def _stale(path: Path, name: str, manifest: _Manifest, lines: Iterator[bytes]) -
     )
 
 
-def _fingerprint(line: bytes) -> bytes:
-    return hashlib.blake2b(line, digest_size=8).digest()
+def _number(raw: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")

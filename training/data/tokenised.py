@@ -113,7 +113,7 @@ class TokenisedCorpus:
         number = int(number)
         start, end = int(self._starts[number]), int(self._starts[number + 1])
         bits_start = int(self._bits_end[number - 1]) if number else 0
-        bits = self._trained[bits_start : int(self._bits_end[number])]
+        bits = np.array(self._trained[bits_start : int(self._bits_end[number])])
         return Example(
             id=self.ids[number],
             sample_id=self.sample_ids[number],

@@ -59,7 +59,7 @@ class Feed:
     ) -> None:
         self.schedule = schedule
         self.device = device
-        self._corpus = corpus
+        self.corpus = corpus
         self._held_out = held_out
         self._teaching = teaching
         self._rank = rank
@@ -72,7 +72,7 @@ class Feed:
 
     def trained_tokens(self, step: int) -> int:
         """Tokens trained on in a step, on all ranks together: the loss's one divisor."""
-        return int(self._corpus.trained_counts[self.schedule.samples(step)].sum())
+        return int(self.corpus.trained_counts[self.schedule.samples(step)].sum())
 
     def step(self, step: int) -> Iterator[tuple[MicroBatch, bool]]:
         """This rank's micro-batches of a step, each with whether it is the last."""
@@ -89,7 +89,7 @@ class Feed:
 
     def names(self, examples: Sequence[int]) -> list[str]:
         """The samples' ids."""
-        return [self._corpus.example(number).id for number in dict.fromkeys(examples)]
+        return [self.corpus.example(number).id for number in dict.fromkeys(examples)]
 
     def step_names(self, step: int) -> list[str]:
         """The ids of a step's samples, on all ranks."""
@@ -106,7 +106,7 @@ class Feed:
             yield self._on_device(waiting.popleft().result())
 
     def _make(self, numbers: NDArray[np.int64]) -> MicroBatch:
-        examples = [self._corpus.example(int(number)) for number in numbers]
+        examples = [self.corpus.example(int(number)) for number in numbers]
         batch = make_batch(examples)
         targets = self._teaching.targets(numbers, examples) if self._teaching else ()
         return MicroBatch(batch, targets, tuple(int(number) for number in numbers))

@@ -19,6 +19,7 @@ from training.engine.checkpoints import load, newest, remove_broken, save, whole
 from training.engine.feed import Feed
 from training.engine.optimizer import learning_rate
 from training.engine.spec import StageSpec
+from training.engine.speed import Speed
 from training.engine.tally import Tally
 from training.errors import NotFinite
 from training.losses.objective import Objective
@@ -43,17 +44,14 @@ class StageLoop:
         engine: Any,
         feed: Feed,
         metrics: MetricsWriter | None,
-        *,
-        flops_per_token: float | None,
-        peak_flops: float | None,
+        speed: Speed,
     ) -> None:
         self._spec = spec
         self._engine = engine
         self._feed = feed
         self._metrics = metrics
         self._goal: Objective = spec.objective
-        self._flops_per_token = flops_per_token
-        self._peak_flops = peak_flops
+        self._speed = speed
         self._checkpoints = spec.folder / "checkpoints"
 
     def run(self, start: int) -> StageOutcome:
@@ -96,8 +94,7 @@ class StageLoop:
         totals = tally.over_ranks()
         if not totals.finite:
             raise self._not_finite("loss", step, tally)
-        self._engine.step()
-        norm = self._gradient_norm()
+        norm = self._take_step()
         if not norm < float("inf"):
             raise self._not_finite("gradient norm", step, tally)
         seconds = time.perf_counter() - began
@@ -107,7 +104,7 @@ class StageLoop:
             learning_rate=rate,
             gradient_norm=norm,
             seconds=seconds,
-            mfu=self._mfu(totals.context_tokens, seconds),
+            mfu=self._speed.mfu(totals.context_tokens, totals.rows, seconds),
             capacity=self._spec.recipe.engine.tokens_per_micro_batch,
             kd=bool(micro.targets),
         )
@@ -141,15 +138,17 @@ class StageLoop:
         if self._metrics is not None:
             self._metrics.event("checkpoint", step=step)
 
-    def _gradient_norm(self) -> float:
-        norm = self._engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
-
-    def _mfu(self, context_tokens: int, seconds: float) -> float | None:
-        if self._peak_flops is None or self._flops_per_token is None:
-            return None
-        peak = self._peak_flops * dist.get_world_size()
-        return self._flops_per_token * context_tokens / seconds / peak
+    def _take_step(self) -> float:
+        """Updates the weights; returns the gradient's norm before clipping."""
+        norm = None
+        if isinstance(self._engine.optimizer, torch.optim.Optimizer):
+            # Without ZeRO, in float32, DeepSpeed clips by torch's function and forgets the norm.
+            grads = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(grads)
+        self._engine.step()
+        if norm is None:
+            norm = self._engine.get_global_grad_norm()
+        return float(norm)
 
     def _not_finite(self, what: str, step: int, tally: Tally) -> NotFinite:
         everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]

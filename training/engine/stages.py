@@ -158,7 +158,7 @@ def _spec(
             "kind": stage.kind,
             "start": ancestor,
             "export": corpus.export_id,
-            "export_sha256": corpus.sha256,
+            "export_sha256": corpus.manifest.sha256,
             "samples": len(tokens.train),
             "held_out": len(tokens.validation),
             "teacher_rows": sources,

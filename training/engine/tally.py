@@ -38,6 +38,11 @@ class Totals:
         """Tokens that went through the model, prompts included."""
         return int(self.sums["context_tokens"])
 
+    @property
+    def rows(self) -> int:
+        """Tokens trained on."""
+        return int(self.sums["rows"])
+
     def _mean(self, name: str) -> float:
         return self.sums[name] / max(self.sums["rows"], 1.0)
 
@@ -67,7 +72,7 @@ class Totals:
             kd=self._mean("kd") if kd else None,
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
-            tokens=int(self.sums["rows"]),
+            tokens=self.rows,
             context_tokens=self.context_tokens,
             seconds=seconds,
             tokens_per_s=self.context_tokens / seconds,
@@ -88,7 +93,7 @@ class Totals:
             epoch=epoch,
             seconds=seconds,
             nll=self._mean("ce"),
-            tokens=int(self.sums["rows"]),
+            tokens=self.rows,
             kd=self._mean("kd") if kd else None,
             teacher_mass=self._mean("teacher_mass") if kd else None,
             student_mass=self._mean("student_mass") if kd else None,

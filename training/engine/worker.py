@@ -28,6 +28,7 @@ from training.engine.optimizer import make_optimizer
 from training.engine.saving import save_student
 from training.engine.schedules import held_out_schedule, training_schedule
 from training.engine.spec import StageSpec
+from training.engine.speed import Speed
 from training.engine.student import Trainee, load_student
 from training.engine.teaching import Teaching
 from training.engine.tether import end_with_parent
@@ -37,8 +38,8 @@ MIB = 2**20
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 
-def train_stage(spec: StageSpec) -> None:
-    """Trains one stage on this rank, together with the others."""
+def connect() -> None:
+    """Joins the other ranks: NCCL where there are GPUs, gloo elsewhere."""
     import deepspeed
 
     cuda = torch.cuda.is_available()
@@ -47,39 +48,39 @@ def train_stage(spec: StageSpec) -> None:
         # a compiler and most of a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
+
+
+def open_stage(spec: StageSpec) -> tuple[Any, Feed]:
+    """The stage's DeepSpeed engine and this rank's feed."""
     recipe, stage = spec.recipe, spec.stage
-    config = deepspeed_config(recipe.engine, stage, recipe.student, cuda=cuda)
-    engine = _engine(spec, config, cuda=cuda)
+    engine = _engine(spec)
     corpus = TokenisedCorpus.open(spec.corpus)
-    teaching = Teaching.open(spec.teaching) if spec.teaching else None
-    world, rank = dist.get_world_size(), dist.get_rank()
+    world = dist.get_world_size()
     feed = Feed(
         corpus,
         training_schedule(corpus, recipe, stage, world),
         held_out=held_out_schedule(corpus, recipe, world),
-        teaching=teaching,
-        rank=rank,
+        teaching=Teaching.open(spec.teaching) if spec.teaching else None,
+        rank=dist.get_rank(),
         device=engine.device,
     )
+    return engine, feed
+
+
+def train_stage(spec: StageSpec) -> None:
+    """Trains one stage on this rank, together with the others, and saves its model."""
+    connect()
+    engine, feed = open_stage(spec)
     start = resume_point(spec, engine)
-    metrics = None
-    if rank == 0:
-        metrics = MetricsWriter(
-            spec.folder,
-            recipe.tracking,
-            run_name=f"{recipe.name}/{stage.name}",
-            config=recipe.text(),
-            resume_at=start + 1 if start else 0,
-        )
-        metrics.event("begin", step=start, steps=feed.schedule.steps, ranks=world)
-    loop = StageLoop(spec, engine, feed, metrics)
-    outcome = loop.run(start)
+    metrics = _metrics(spec, feed, start) if dist.get_rank() == 0 else None
+    speed = Speed.of(engine.module.student, cuda=engine.device.type == "cuda")
+    outcome = StageLoop(spec, engine, feed, metrics, speed).run(start)
     save_student(
         engine,
-        recipe.student,
+        spec.recipe.student,
         spec.start,
         spec.folder / "model",
-        turn_end=corpus.meta["turn_end"]["id"],
+        turn_end=feed.corpus.meta["turn_end"]["id"],
         lineage=spec.lineage,
     )
     if metrics is not None:
@@ -87,10 +88,23 @@ def train_stage(spec: StageSpec) -> None:
         metrics.close()
 
 
-def _engine(spec: StageSpec, config: dict[str, Any], *, cuda: bool) -> Any:
+def _metrics(spec: StageSpec, feed: Feed, start: int) -> MetricsWriter:
+    writer = MetricsWriter(
+        spec.folder,
+        spec.recipe.tracking,
+        run_name=f"{spec.recipe.name}/{spec.name}",
+        config=spec.recipe.text(),
+        resume_at=start + 1 if start else 0,
+    )
+    writer.event("begin", step=start, steps=feed.schedule.steps, ranks=dist.get_world_size())
+    return writer
+
+
+def _engine(spec: StageSpec) -> Any:
     import deepspeed
 
-    recipe, stage = spec.recipe, spec.stage
+    recipe, stage, cuda = spec.recipe, spec.stage, torch.cuda.is_available()
+    config = deepspeed_config(recipe.engine, stage, recipe.student, cuda=cuda)
     keep: Any = None
     if recipe.engine.zero == 3:
         from transformers.integrations.deepspeed import HfDeepSpeedConfig

@@ -13,9 +13,9 @@ import numpy as np
 
 from training.report import style
 from training.report.panels import Panel, draw_panel, run_panels
-from training.report.series import History
+from training.report.series import Floats, History
 
-_WIDTH, _ROW, _HEAD = 1200, 270, 56
+_WIDTH, _ROW, _HEAD = 1200, 260, 52
 _COLUMNS = 3
 _SINGLE_WIDTH, _SINGLE_HEIGHT = 900, 480
 
@@ -40,19 +40,19 @@ def plot_run(stages: Mapping[str, Path], folder: Path, name: str) -> list[Path]:
 
 
 def _overview(history: History, panels: list[Panel], path: Path, name: str) -> Path:
-    """The loss takes two columns; the others follow, row after row."""
-    cells = len(panels) + 1
-    rows = -(-cells // _COLUMNS)
-    figure = style.new_figure(_WIDTH, _HEAD + rows * _ROW)
+    """The loss takes two columns and two rows, two panels stand beside it, the others below."""
+    loss, *others = panels
+    beside, below = others[:2], others[2:]
+    places = [(2, row) for row in range(len(beside))]
+    places += [(index % _COLUMNS, 2 + index // _COLUMNS) for index in range(len(below))]
+    column = _WIDTH // _COLUMNS
+    rows = 1 + max((row for _, row in places), default=1)
+    figure = style.new_figure(_WIDTH, _HEAD + max(rows, 2) * _ROW)
     style.heading(figure, name, _sentence(history))
-    column_width = _WIDTH // _COLUMNS
-    cell = 0
-    for panel in panels:
-        span = 1 if cell else 2
-        row, column = divmod(cell, _COLUMNS)
-        left, top = column * column_width, _HEAD + row * _ROW
-        draw_panel(style.add_panel(figure, left, top, span * column_width, _ROW), panel, history)
-        cell += span
+    draw_panel(style.add_panel(figure, 0, _HEAD, 2 * column, 2 * _ROW), loss, history, large=True)
+    for panel, (x, y) in zip(others, places, strict=True):
+        axes = style.add_panel(figure, x * column, _HEAD + y * _ROW, column, _ROW)
+        draw_panel(axes, panel, history, large=False)
     style.save(figure, path)
     return path
 
@@ -61,15 +61,14 @@ def _single(history: History, panel: Panel, folder: Path, name: str) -> Path:
     figure = style.new_figure(_SINGLE_WIDTH, _SINGLE_HEIGHT)
     style.heading(figure, name, _sentence(history))
     axes = style.add_panel(figure, 0, _HEAD, _SINGLE_WIDTH, _SINGLE_HEIGHT - _HEAD)
-    draw_panel(axes, panel, history)
-    axes.set_xlabel("step")
+    draw_panel(axes, panel, history, large=True)
     style.save(figure, folder / panel.file)
     return folder / panel.file
 
 
 def _sentence(history: History) -> str:
-    parts = [f"{span.name}: {span.end - span.begin:,} steps" for span in history.spans]
-    return " · ".join(parts)
+    lengths = [(span.name, span.end - span.begin) for span in history.spans]
+    return " · ".join(f"{name}: {n:,} step{'' if n == 1 else 's'}" for name, n in lengths)
 
 
 def plot_kept_mass(
@@ -93,18 +92,30 @@ def plot_kept_mass(
     share_B = 100 * count_B / count_B.sum()
     with style.house_style():
         figure = style.new_figure(_SINGLE_WIDTH, _SINGLE_HEIGHT)
-        rows = f"{name} · " if name else ""
-        style.heading(figure, f"Is k = {k} enough?", f"{rows}{int(count_B.sum()):,} rows")
-        axes = style.add_panel(figure, 0, _HEAD, _SINGLE_WIDTH, _SINGLE_HEIGHT - _HEAD)
+        of = f"{name} · " if name else ""
+        style.heading(figure, f"Is k = {k} enough?", of + _kept_sentence(edges, share_B))
+        height = _SINGLE_HEIGHT - _HEAD
+        axes = style.add_panel(figure, 0, _HEAD, _SINGLE_WIDTH, height, room_right=24)
         # Borders crowd towards 1, so every bin gets the same width and its borders in words.
         bars = axes.bar(np.arange(len(share_B)) + 0.5, share_B, 0.9, color=style.BLUE)
         axes.bar_label(bars, [_share(share) for share in share_B], padding=2, fontsize=9)
         axes.set_xticks(range(len(edges)), [f"{edge:g}" for edge in edges])
+        axes.set_xlim(0, len(share_B))
         axes.set_ylim(0, 1.12 * float(share_B.max()))
         axes.set_xlabel("P, the teacher's probability on the kept ids")
-        style.title(axes, "Rows by kept mass", "% of rows")
+        style.title(axes, f"{int(count_B.sum()):,} rows by the mass they keep", "% of rows")
         style.save(figure, path)
     return path
+
+
+def _kept_sentence(edges: Sequence[float], share_B: Floats) -> str:
+    """What nearly all rows keep at least, as far as the borders can tell."""
+    above_B = np.cumsum(share_B[::-1])[::-1]
+    parts = []
+    for percent in (50, 90, 99):
+        least = max(edge for edge, above in zip(edges, above_B, strict=False) if above >= percent)
+        parts.append(f"{percent} % of rows keep {least:g} or more")
+    return ", ".join(parts)
 
 
 def _share(percent: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from training.report.reading import Record, read_metrics
 
 Floats = NDArray[np.float64]
+Smooth = Literal["mean", "median", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,14 @@ class History:
             self._records.append(records)
             begin = end
 
-    def series(self, kind: str, key: str) -> list[Series]:
-        """The curve of `key`, one piece per stage that measured it."""
+    def series(self, kind: str, key: str, *, beside: str | None = None) -> list[Series]:
+        """The curve of `key`, one piece per stage that measured it (and `beside`, where given)."""
         pieces = []
         for span, records in zip(self.spans, self._records, strict=True):
             pairs = [
                 (record["step"], record[key])
                 for record in records
-                if record["kind"] == kind and key in record
+                if record["kind"] == kind and key in record and (beside or key) in record
             ]
             if pairs:
                 steps, values = zip(*pairs, strict=True)
@@ -85,36 +87,30 @@ class History:
         return pieces
 
 
-def thin(series: Series, *, points: int = 400, smooth: bool = True) -> Thinned:
+def thin(series: Series, *, points: int = 400, smooth: Smooth = "mean") -> Thinned:
     """At most `points` points of a curve.
 
-    The line is the mean over a centred window of a fortieth of the curve; without `smooth`, over
-    as many steps as fall on one point. Nulls are left out of means; where all is null, so is the
+    The line is the mean or median over a centred window of a fortieth of the curve; with `none`,
+    the mean of the steps that fall on one point. Nulls are left out; where all is null, so is the
     line.
     """
     count = len(series.step_S)
     buckets = min(points, count)
     edge = np.linspace(0, count, buckets + 1).astype(np.int64)
-    low, high = np.full(buckets, np.nan), np.full(buckets, np.nan)
+    middle = (edge[:-1] + edge[1:] - 1) // 2
+    half = max(0 if smooth == "none" else count // 80, (count // buckets) // 2)
+    centre = np.median if smooth == "median" else np.mean
+    line, low, high = (np.full(buckets, np.nan) for _ in range(3))
     for index in range(buckets):
-        part = series.value_S[edge[index] : edge[index + 1]]
-        part = part[np.isfinite(part)]
+        part = _finite(series.value_S[edge[index] : edge[index + 1]])
         if part.size:
             low[index], high[index] = part.min(), part.max()
-    middle = (edge[:-1] + edge[1:] - 1) // 2
-    half = max(count // 80 if smooth else 0, (count // buckets) // 2)
-    line = _centred_mean(series.value_S, half)[middle]
+        around = _finite(series.value_S[max(middle[index] - half, 0) : middle[index] + half + 1])
+        if around.size:
+            line[index] = centre(around)
     return Thinned(series.step_S[middle], line, low, high)
 
 
-def _centred_mean(value_S: Floats, half: int) -> Floats:
-    """The mean of the finite values within `half` steps on either side."""
-    finite = np.isfinite(value_S)
-    total = np.concatenate([[0.0], np.cumsum(np.where(finite, value_S, 0.0))])
-    number = np.concatenate([[0], np.cumsum(finite)])
-    index = np.arange(len(value_S))
-    begin, end = np.maximum(index - half, 0), np.minimum(index + half + 1, len(value_S))
-    counted = number[end] - number[begin]
-    mean: Floats = np.full(len(value_S), np.nan)
-    np.divide(total[end] - total[begin], counted, out=mean, where=counted > 0)
-    return mean
+def _finite(value_S: Floats) -> Floats:
+    finite: Floats = value_S[np.isfinite(value_S)]
+    return finite

@@ -11,7 +11,7 @@ import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ INK, GREY, RULE, GROUND = "#1f2328", "#6b7280", "#e3e6ea", "#ffffff"
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 PURPLE, SKY, ORANGE = "#a64d86", "#56b4e9", "#e69f00"
 DPI = 100
-_ROOM_LEFT, _ROOM_RIGHT, _ROOM_ABOVE, _ROOM_BELOW = 66, 112, 38, 46
+_ROOM_LEFT, _ROOM_ABOVE, _ROOM_BELOW = 66, 34, 48
 # Families with Chinese, Japanese and Korean glyphs, for names; DejaVu comes with matplotlib.
 _FAMILIES = (
     "DejaVu Sans",
@@ -43,7 +43,7 @@ def house_style() -> Iterator[None]:
     import matplotlib
 
     families = list(_installed_families())
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": families,
         "font.size": 9,
         "axes.edgecolor": RULE,
@@ -67,8 +67,7 @@ def house_style() -> Iterator[None]:
         "axes.facecolor": GROUND,
         "text.parse_math": False,
     }
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(settings)
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -79,12 +78,14 @@ def new_figure(width: int, height: int) -> Figure:
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
 
-def add_panel(figure: Figure, left: int, top: int, width: int, height: int) -> Axes:
+def add_panel(
+    figure: Figure, left: int, top: int, width: int, height: int, *, room_right: int = 108
+) -> Axes:
     """Axes in a box of pixels counted from the figure's upper left corner, with room around them
     for the title, both scales, and the names of curves on the right."""
     whole_width, whole_height = figure.get_size_inches() * DPI
     x, y = left + _ROOM_LEFT, whole_height - top - height + _ROOM_BELOW
-    inner_width = width - _ROOM_LEFT - _ROOM_RIGHT
+    inner_width = width - _ROOM_LEFT - room_right
     inner_height = height - _ROOM_BELOW - _ROOM_ABOVE
     box = (
         x / whole_width,

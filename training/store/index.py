@@ -7,7 +7,7 @@ up to date by `index_shards`; training reads the shards alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ _logprobs_t = TeacherLogprobs.__table__  # type: ignore[attr-defined]
 _sample_t = Sample.__table__  # type: ignore[attr-defined]
 
 # SQLite binds 32,766 values at most, older builds 999.
-_KEYS_AT_ONCE = 500
+_VALUES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,9 @@ def index_shards(database: Database, shards: Iterable[Shard]) -> IndexResult:
 def _index(database: Database, shard: Shard, names: set[str]) -> IndexResult:
     rows = {row["key"]: row for row in _rows(shard)}
     with database.write() as connection:
-        there = dict(
-            _select(connection, _logprobs_t.c.key, rows, _logprobs_t.c.key, _logprobs_t.c.shard)
-        )
+        there = _among(connection, _logprobs_t.c.key, rows, _logprobs_t.c.shard)
         wanted = {row["sample_id"] for row in rows.values()}
-        held = {sample for (sample,) in _select(connection, _sample_t.c.id, wanted, _sample_t.c.id)}
+        held = _among(connection, _sample_t.c.id, wanted, _sample_t.c.id).keys()
         new = [row for key, row in rows.items() if key not in there and row["sample_id"] in held]
         moved = [rows[key] for key, found in there.items() if found not in names]
         if new:
@@ -106,13 +104,13 @@ def _rows(shard: Shard) -> Iterator[dict[str, Any]]:
         yield common | dict(zip(names, values, strict=True))
 
 
-def _select(
-    connection: Connection, column: Any, values: Iterable[str], *wanted: Any
-) -> list[Sequence[Any]]:
-    """The wanted columns of all rows whose `column` is among `values`, some values at a time."""
+def _among(
+    connection: Connection, column: Any, values: Iterable[str], other: Any
+) -> dict[str, str]:
+    """`column` → `other` for all rows whose `column` is among `values`, some values at a time."""
     listed = list(values)
-    found: list[Sequence[Any]] = []
-    for start in range(0, len(listed), _KEYS_AT_ONCE):
-        some = column.in_(listed[start : start + _KEYS_AT_ONCE])
-        found.extend(connection.execute(select(*wanted).where(some)))
+    found: dict[str, str] = {}
+    for start in range(0, len(listed), _VALUES_AT_ONCE):
+        some = column.in_(listed[start : start + _VALUES_AT_ONCE])
+        found.update((a, b) for a, b in connection.execute(select(column, other).where(some)))
     return found

@@ -1,0 +1,123 @@
+"""`stillhouse train sft|kd|all`: runs a recipe's stages, shows them live, says what they left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cli.show import console, print_json
+from common.errors import StillhouseError
+from common.recipes import RecipeError
+from training.recipe import StageSettings, TrainRecipe, load_train_recipe
+
+if TYPE_CHECKING:
+    from training.engine.spec import StageSpec
+    from training.engine.stages import StageReport
+
+
+class TrainerMissing(StillhouseError):
+    """The trainer's packages are not installed."""
+
+    code = "trainer_missing"
+
+
+def need_trainer() -> None:
+    """Says how to install the trainer, where torch or its companions are missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "transformers", "deepspeed") if find_spec(name) is None]
+    if missing:
+        raise TrainerMissing(
+            "The trainer is not installed here.",
+            cause=f"Missing: {', '.join(missing)}.",
+            solution="Install it beside the factory; it is about 1 GB on a machine without a GPU.",
+            command="make train",
+        )
+
+
+def train_command(
+    recipe_path: str, set_: list[str], kind: str, restart: bool, json: bool
+) -> int:
+    """Trains; returns the exit code."""
+    recipe = load_train_recipe(recipe_path, set_)
+    stages = [stage for stage in recipe.stages if kind in ("all", stage.kind)]
+    if not stages:
+        raise RecipeError(
+            f"The recipe has no {kind.upper()} stage.",
+            cause=f"Its stages: {', '.join(f'{s.name} ({s.kind})' for s in recipe.stages)}.",
+            solution="Add one, or run another kind.",
+        )
+    need_trainer()
+    # Nothing but the ranks needs the hub's progress bars, and they would spoil the display.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    reports = _train(recipe, stages, restart)
+    _show(reports)
+    if json:
+        print_json({"recipe": recipe.name, "stages": [_plain(each) for each in reports]})
+    return 0
+
+
+def _train(
+    recipe: TrainRecipe, stages: list[StageSettings], restart: bool
+) -> list[StageReport]:
+    from training.engine.stages import train
+
+    with ExitStack() as stack:
+        show = _Display(recipe.name, stack)
+        return train(
+            recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record
+        )
+
+
+class _Display:
+    """The live view of the stage that is running; plain lines where there is no terminal."""
+
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self._name = name
+        self._stack = stack
+        self._update: Callable[[dict[str, Any]], None] = lambda record: None
+
+    def begin(self, spec: StageSpec, steps: int) -> None:
+        from training.report.progress import PlainProgress, TrainProgress
+
+        self._stack.close()
+        if console.is_terminal:
+            view = TrainProgress(self._name, spec.name, steps)
+            live = Live(view, console=console, refresh_per_second=4, transient=False)
+            self._stack.enter_context(live)
+            self._update = view.update
+        else:
+            plain = PlainProgress(self._name, spec.name, steps, print=console.print)
+            self._update = plain.update
+
+    def record(self, record: dict[str, Any]) -> None:
+        self._update(record)
+
+
+def _show(reports: list[StageReport]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("stage", "outcome", "steps", "seconds", "model"):
+        table.add_column(name, justify="right" if name in ("steps", "seconds") else "left")
+    for each in reports:
+        table.add_row(
+            each.name,
+            "trained" if each.outcome == "trained" else "done before, kept",
+            f"{each.steps:,}",
+            f"{each.seconds:,.1f}",
+            Text(str(each.model)),
+        )
+    console.print(table)
+    for each in reports:
+        console.print(Text(f"metrics and plots of {each.name}: {each.folder}"))
+
+
+def _plain(report: StageReport) -> dict[str, Any]:
+    return {key: value if isinstance(value, int | float) else str(value)
+            for key, value in asdict(report).items()}  # fmt: skip

@@ -1,0 +1,103 @@
+"""A tokenizer with everything that chat templates of today write, and a few short templates."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+_MAKER = Path(__file__).parents[3] / "recipes" / "vllm-cpu" / "make_checkpoint.py"
+_CONTROL = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>",
+    "<|end_header_id|>", "<|eot_id|>",
+)  # fmt: skip
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# As Qwen2.5-Instruct does it: a system prompt of its own where the conversation brings none.
+QWEN25 = (
+    "{% if messages[0].role != 'system' %}"
+    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}" + CHATML
+)
+# As Qwen3 does it: thinking is stripped from every answer but the one to the last question, which
+# gets an empty thought where it has none.
+QWEN3 = (
+    "{% set ns = namespace(last=-1) %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
+    "{% endfor %}"
+    "{% for m in messages %}"
+    "{% set said = m.content.split('</think>')[-1].lstrip('\\n') %}"
+    "{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% if m.role != 'assistant' %}{{ m.content }}"
+    "{% elif loop.index0 < ns.last %}{{ said }}"
+    "{% elif '</think>' in m.content %}{{ '<think>\\n' + "
+    "m.content.split('</think>')[0].split('<think>')[-1].strip('\\n') + '\\n</think>\\n\\n' + said }}"
+    "{% else %}{{ '<think>\\n\\n</think>\\n\\n' + said }}{% endif %}"
+    "{{ '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# As Llama 3 does it: the template writes BOS, and trims what is said.
+LLAMA3 = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim "
+    "+ '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+
+TEMPLATES = {
+    "chatml": (CHATML, "<|im_end|>"),
+    "qwen2.5": (QWEN25, "<|im_end|>"),
+    "qwen3": (QWEN3, "<|im_end|>"),
+    "llama3": (LLAMA3, "<|eot_id|>"),
+}
+
+TokenizerMaker = Callable[..., PreTrainedTokenizerFast]
+
+
+@pytest.fixture(scope="session")
+def backend() -> Tokenizer:
+    """A byte-level BPE in which a blank line is one token, so that text can fuse over a seam."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        special_tokens=list(_CONTROL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    text = [*runpy.run_path(str(_MAKER))["TEXT"], *["\n\n", "\n\n\n"] * 20]
+    tokenizer.train_from_iterator(text, trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in ("<think>", "</think>")])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer_with(backend: Tokenizer) -> TokenizerMaker:
+    """A tokenizer of its own with that chat template and that EOS."""
+
+    def made(template: str | None, eos: str | None = "<|im_end|>") -> PreTrainedTokenizerFast:
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(backend.to_str()),
+            eos_token=eos,
+            bos_token="<|begin_of_text|>",
+            pad_token="<|endoftext|>",
+            additional_special_tokens=list(_CONTROL),
+            model_max_length=64,
+        )
+        tokenizer.chat_template = template
+        return tokenizer
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tokenizer_with: TokenizerMaker) -> dict[str, PreTrainedTokenizerFast]:
+    """One tokenizer for each of the templates."""
+    return {name: tokenizer_with(*given) for name, given in TEMPLATES.items()}
