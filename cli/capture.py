@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from cli.show import console, print_json
+from cli.show import print_json
 from cli.train import need_trainer
 from common.recipes import RecipeError
 from training.recipe import TrainRecipe, load_train_recipe
 
 if TYPE_CHECKING:
-    from training.capture.capture import CaptureReport
+    pass
 
 
 def capture_command(recipe_path: str, set_: list[str], teachers: list[str], json: bool) -> int:

@@ -42,9 +42,7 @@ def need_trainer() -> None:
         )
 
 
-def train_command(
-    recipe_path: str, set_: list[str], kind: str, restart: bool, json: bool
-) -> int:
+def train_command(recipe_path: str, set_: list[str], kind: str, restart: bool, json: bool) -> int:
     """Trains; returns the exit code."""
     recipe = load_train_recipe(recipe_path, set_)
     stages = [stage for stage in recipe.stages if kind in ("all", stage.kind)]
@@ -64,16 +62,12 @@ def train_command(
     return 0
 
 
-def _train(
-    recipe: TrainRecipe, stages: list[StageSettings], restart: bool
-) -> list[StageReport]:
+def _train(recipe: TrainRecipe, stages: list[StageSettings], restart: bool) -> list[StageReport]:
     from training.engine.stages import train
 
     with ExitStack() as stack:
         show = _Display(recipe.name, stack)
-        return train(
-            recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record
-        )
+        return train(recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record)
 
 
 class _Display:
@@ -114,8 +108,7 @@ def _show(reports: list[StageReport]) -> None:
             Text(str(each.model)),
         )
     console.print(table)
-    for each in reports:
-        console.print(Text(f"metrics and plots of {each.name}: {each.folder}"))
+    console.print(Text(f"plots: {reports[0].folder.parent / 'plots'}"))
 
 
 def _plain(report: StageReport) -> dict[str, Any]:

@@ -6,26 +6,44 @@ manifest, families and categories are what a run would leave.
 
 from __future__ import annotations
 
+import os
 import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from conftest import CorpusMaker
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from conftest import CorpusMaker
 from storage.database import Database
 from storage.export import ExportOptions, export_samples
+from training.engine.stages import stage_spec, tokenised_corpus
+from training.recipe import TrainRecipe
+from training.report.reading import read_metrics
 
+_MANY = Path(__file__).parent / "training" / "engine" / "many_stages.py"
 _MAKER = Path(__file__).parents[1] / "recipes" / "vllm-cpu" / "make_checkpoint.py"
 
 QUESTIONS = (
     ("en", "math", "Add {a} and {b}.", "The sum of {a} and {b} is {c}."),
-    ("en", "math", "A farmer has {a} apples and buys {b}. How many now?", "{a} + {b} = {c}, so {c}."),
+    (
+        "en",
+        "math",
+        "A farmer has {a} apples and buys {b}. How many now?",
+        "{a} + {b} = {c}.",
+    ),
     ("ja", "math", "{a}と{b}を足してください。", "答えは{c}です。"),
     ("zh", "math", "请把{a}和{b}相加。", "答案是{c}。"),
-    ("en", "rewrite", "Say 'number {a}' in another way.", "It is the {a}th number; {b} is another."),
+    (
+        "en",
+        "rewrite",
+        "Say 'number {a}' in another way.",
+        "It is number {a}; {b} is another.",
+    ),
 )
 
 
@@ -111,3 +129,30 @@ def write_recipe(folder: Path, document: dict[str, Any]) -> Path:
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
     return file
+
+
+def train_many(recipes: list[TrainRecipe], ranks: int, folder: Path) -> list[list[dict[str, Any]]]:
+    """Trains the last stage of each recipe on the same ranks; returns each one's metrics."""
+    specs = []
+    for recipe in recipes:
+        corpus, tokens = tokenised_corpus(recipe)
+        specs.append(stage_spec(recipe, recipe.stages[-1], corpus, tokens))
+    listing = folder / f"stages-{ranks}.txt"
+    listing.write_text("\n".join(str(spec.write()) for spec in specs), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [
+        sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", os.devnull,
+        "--num_accelerators", str(ranks), "--master_addr", "127.0.0.1", "--master_port", port,
+        str(_MANY), str(listing),
+    ]  # fmt: skip
+    environment = {
+        **os.environ, "DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }  # fmt: skip
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=540, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return [read_metrics(spec.folder / "metrics.jsonl") for spec in specs]

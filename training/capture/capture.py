@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from storage.database import Database
 from training.capture.engine import Engine
@@ -66,6 +67,10 @@ class CaptureReport:
     unmapped: tuple[str, ...]
     coverage: Coverage
     store: StoreReport
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON says it."""
+        return asdict(self)
 
 
 def capture(

@@ -142,7 +142,7 @@ class RowHead:
         x_CW = self.logits(hidden_CH)
         x_CW.sub_(x_CW.amax(1, keepdim=True))
         label_C = x_CW.gather(1, label_C[:, None])[:, 0].double()
-        p_CBE = x_CW.exp_().view(len(x_CW), -1, BLOCK)
+        p_CBE = x_CW.exp_().view(len(x_CW), self._width // BLOCK, BLOCK)
         # By block first: the running sum over 152 k entries would need float64 throughout.
         below_CB = p_CBE.sum(2).double().cumsum(1)
         total_C1 = below_CB[:, -1:]
@@ -165,7 +165,7 @@ def top_of(x_CW: Tensor, k: int) -> tuple[Tensor, Tensor]:
     (ordered by maximum, then position: an entry outside them has k entries before it), so one
     pass over the logits suffices and the selection works on a few thousand numbers per row.
     """
-    x_CBE = x_CW.view(len(x_CW), -1, BLOCK)
+    x_CBE = x_CW.view(len(x_CW), x_CW.shape[1] // BLOCK, BLOCK)
     block_CB = x_CBE.amax(2)
     blocks = min(k, block_CB.shape[1])
     chosen_Cb = _order(block_CB, torch.arange(block_CB.shape[1], device=x_CW.device), blocks)

@@ -66,9 +66,10 @@ def _turns(turns: Any, name: str, who: str, what: str, roles: Mapping[str, str])
         raise BadLine(f"`{name}` is no list")
     messages = []
     for turn in turns:
-        if not isinstance(turn, dict) or turn.get(who) not in roles:
+        speaker = turn.get(who) if isinstance(turn, dict) else None
+        if not isinstance(speaker, str) or speaker not in roles:
             raise BadLine(f"a turn of `{name}` has no `{who}` of {', '.join(roles)}")
-        messages.append({"role": roles[turn[who]], "content": _string(turn.get(what), what)})
+        messages.append({"role": roles[speaker], "content": _string(turn.get(what), what)})
     return messages
 
 

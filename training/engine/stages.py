@@ -29,10 +29,12 @@ from training.engine.spec import StageSpec
 from training.engine.teaching import Teaching, teachers_of, weights_of
 from training.errors import CheckpointRefused, ModelRefused
 from training.recipe import StageSettings, TrainRecipe
+from training.report.plots import plot_run
 from training.store.store import RowStore
 
 MODEL = "model"
 LINEAGE = "stillhouse.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,18 @@ def train(
     corpus, tokens = tokenised_corpus(recipe)
     reports = []
     for stage in stages:
-        spec = _spec(recipe, stage, corpus, tokens, restart=restart)
+        spec = stage_spec(recipe, stage, corpus, tokens, restart=restart)
         on_stage(spec, _steps(recipe, stage, tokens))
         reports.append(_train_stage(spec, corpus, tokens, on_record))
+        draw(recipe)
     return reports
+
+
+def draw(recipe: TrainRecipe) -> list[Path]:
+    """Plots every stage that has metrics, together; returns the pictures."""
+    files = {stage.name: stage_folder(recipe, stage) / METRICS for stage in recipe.stages}
+    known = {name: file for name, file in files.items() if file.exists()}
+    return plot_run(known, Path(recipe.output) / recipe.name / "plots", recipe.name)
 
 
 def _train_stage(
@@ -118,14 +128,20 @@ def _train_stage(
     return StageReport(spec.name, outcome, spec.folder, model, steps, seconds)
 
 
-def _spec(
+def stage_spec(
     recipe: TrainRecipe,
     stage: StageSettings,
     corpus: Corpus,
     tokens: TokenisedCorpus,
     *,
-    restart: bool,
+    restart: bool = False,
 ) -> StageSpec:
+    """What the ranks need for one stage, after everything that could be refused was.
+
+    Raises:
+        TrainingError: the stage before is missing, teacher rows are, or the folder holds another
+            training run.
+    """
     folder = stage_folder(recipe, stage)
     start, ancestor = _start(recipe, stage)
     teaching = _teaching(recipe, stage, tokens) if stage.kind == "kd" else None
@@ -142,7 +158,7 @@ def _spec(
         }
     )
     _make_room(folder, identity, restart=restart)
-    spec = StageSpec(
+    return StageSpec(
         recipe=recipe,
         name=stage.name,
         folder=folder,
@@ -164,7 +180,6 @@ def _spec(
             "teacher_rows": sources,
         },
     )
-    return spec
 
 
 _SHAPES_RESULT = {

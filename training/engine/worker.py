@@ -69,7 +69,6 @@ def open_stage(spec: StageSpec) -> tuple[Any, Feed]:
 
 def train_stage(spec: StageSpec) -> None:
     """Trains one stage on this rank, together with the others, and saves its model."""
-    connect()
     engine, feed = open_stage(spec)
     start = resume_point(spec, engine)
     metrics = _metrics(spec, feed, start) if dist.get_rank() == 0 else None
@@ -128,6 +127,7 @@ def main() -> int:
     end_with_parent()
     try:
         try:
+            connect()
             train_stage(spec)
         except (RuntimeError, MemoryError) as error:
             raise explained(error, spec.recipe) from error

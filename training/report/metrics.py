@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ import orjson
 from training.errors import TrainingError
 from training.recipe import TrackingSettings
 from training.report.reading import Record, read_metrics, whole_lines
-from training.report.trackers import Tracker, open_trackers
+from training.report.trackers import Tracker, in_short, open_trackers
 
 __all__ = [
     "METRICS_FILE",
@@ -169,21 +169,14 @@ class MetricsWriter:
         that a run resumed from it misses no line."""
         with _file_errors(self._path):
             os.fsync(self._file.fileno())
-        for tracker in self._trackers:
-            tracker.flush()
+        self._tell_trackers(lambda tracker: tracker.flush())
 
     def close(self, *, failed: bool = False) -> None:
-        """Closes file and trackers. A tracker that missed something is named in an event; that
-        loses nothing here, and training does not fail for it."""
+        """Closes file and trackers."""
         if self._file.closed:
             return
         try:
-            for tracker in self._trackers:
-                complaint = tracker.close(failed=failed)
-                if complaint:
-                    details = {"tracker": tracker.name, "error": complaint}
-                    values = {"step": self._last_step, "name": "tracking_incomplete", **details}
-                    self._write("event", values)
+            self._tell_trackers(lambda tracker: tracker.close(failed=failed))
         finally:
             self._file.close()
 
@@ -207,8 +200,19 @@ class MetricsWriter:
 
     def _track(self, group: str, values: Mapping[str, Any], step: int) -> None:
         figures = {f"{group}/{key}": float(v) for key, v in values.items() if key != "step"}
-        for tracker in self._trackers:
-            tracker.log(figures, step)
+        self._tell_trackers(lambda tracker: tracker.log(figures, step))
+
+    def _tell_trackers(self, tell: Callable[[Tracker], None]) -> None:
+        """A tracker that fails is told nothing more, and an event names it: all its figures are
+        here as well, and training does not fail for it."""
+        for tracker in tuple(self._trackers):
+            try:
+                tell(tracker)
+            except tracker.failures as error:
+                self._trackers.remove(tracker)
+                details = {"tracker": tracker.name, "error": in_short(error)}
+                values = {"step": self._last_step, "name": "tracking_failed", **details}
+                self._write("event", values)
 
 
 def _values(metrics: StepMetrics | ValidationMetrics) -> Record:

@@ -206,7 +206,7 @@ def _scaled(pieces: list[Series], per: float) -> list[Series]:
 def _draw_line(axes: Axes, curve: Curve, piece: Series) -> Floats:
     thinned = thin(piece, smooth=curve.smooth)
     if len(piece.step_S) == 1:
-        axes.plot(thinned.step_B, thinned.line_B, "o", color=curve.colour, markersize=5)
+        axes.plot(thinned.step_B, thinned.line_B, "o", color=curve.colour, clip_on=False)
         return thinned.line_B
     if curve.smooth != "none" and len(piece.step_S) <= _DRAWN_AS_THEY_ARE:
         axes.plot(piece.step_S, piece.value_S, color=curve.colour, linewidth=0.7, alpha=0.4)
@@ -233,6 +233,7 @@ def _draw_dots(axes: Axes, curve: Curve, piece: Series) -> Floats:
         linewidth=1.2,
         markeredgecolor=style.GROUND,
         markeredgewidth=0.6,
+        clip_on=False,
     )
     return piece.value_S
 
@@ -265,8 +266,10 @@ def _set_limits(axes: Axes, scale: Scale, line: Floats, finite: Floats) -> str |
     high = usual if top - low > 1.5 * (usual - low) else top
     room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     floor, ceiling = low if grounded else low - room, high + room
+    if bottom >= 0:
+        floor = max(floor, 0.0)
     if scale == "share":
-        floor, ceiling = max(floor, 0.0), min(ceiling, 100.0 + room / 4)
+        ceiling = min(ceiling, 100.0 + room / 4)
     axes.set_ylim(floor, ceiling)
     axes.yaxis.set_major_formatter(_tick_formatter(ceiling))
     return f"highest: {short(top)}, off the scale" if top > ceiling else None

@@ -13,6 +13,7 @@ import numpy as np
 
 from training.report import style
 from training.report.panels import Panel, draw_panel, run_panels
+from training.report.reading import MetricsUnreadable
 from training.report.series import Floats, History
 
 _WIDTH, _ROW, _HEAD = 1200, 260, 52
@@ -29,10 +30,16 @@ def plot_run(stages: Mapping[str, Path], folder: Path, name: str) -> list[Path]:
         name: the run's name, for the headings.
 
     Raises:
-        MetricsUnreadable: a metrics file is missing or broken.
+        MetricsUnreadable: a metrics file is missing or broken, or no step was written yet.
     """
     history = History(stages)
     panels = run_panels(history)
+    if not panels:
+        raise MetricsUnreadable(
+            f"There is nothing to draw of {name} yet.",
+            cause="Its metrics hold no step.",
+            solution="Draw it once training has begun.",
+        )
     with style.house_style():
         paths = [_overview(history, panels, folder / "run.png", name)]
         paths += [_single(history, panel, folder, name) for panel in panels]

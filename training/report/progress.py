@@ -61,11 +61,12 @@ class TrainProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """An estimate from the last steps' median; None before the first."""
-        if not self._seconds:
+        """An estimate from the last steps' median; None before the second, since the first one
+        compiles and warms up."""
+        if len(self._seconds) < 2:
             return None
         steps_left: int = self._steps - self._last[_STEP]
-        return statistics.median(self._seconds) * steps_left
+        return statistics.median_low(self._seconds) * steps_left
 
     def sparkline(self, width: int = _SPARKS) -> str:
         """The loss from the first step to the last, lowest to highest; a gap where it was null."""
@@ -113,7 +114,7 @@ class TrainProgress:
     def __rich__(self) -> RenderableType:
         title = Text.assemble((self._name, "bold"), f"  {self._stage}")
         if not self._last:
-            return Group(title, Text(f"{self._steps} steps; loading the model", style="dim"))
+            return Group(title, Text(f"{self._steps} steps, none done yet", style="dim"))
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="dim", no_wrap=True)
         rows.add_column()
@@ -170,7 +171,7 @@ class TrainProgress:
             "teacher_mass": "P {}",
             "student_mass": "Q {}",
             "agreement": "same first choice {}",
-            "kd_share": "{} of the gradient",
+            "kd_share": "share of the gradient {}",
         }
         return [
             words.format(_value(self._last, key, percent))

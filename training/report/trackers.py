@@ -9,6 +9,7 @@ is refused before the first step; one that fails later never stops the training.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -37,9 +38,10 @@ class TrackingRefused(TrainingError):
 
 
 class Tracker(Protocol):
-    """One place that figures go to."""
+    """One place that figures go to. Its methods raise nothing but its `failures`."""
 
     name: ClassVar[str]
+    failures: tuple[type[Exception], ...]
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Takes the figures of one step; NaN and infinite ones too."""
@@ -47,8 +49,8 @@ class Tracker(Protocol):
     def flush(self) -> None:
         """Hands on what was held back."""
 
-    def close(self, *, failed: bool) -> str | None:
-        """Ends the run there; says what went wrong since it began, if anything did."""
+    def close(self, *, failed: bool) -> None:
+        """Ends the run there, once all figures have arrived."""
 
 
 def require_trackers(tracking: TrackingSettings) -> None:
@@ -95,7 +97,8 @@ def open_trackers(
             trackers.append(WandbTracker(folder, run_name, config, resume_at))
     except BaseException:
         for tracker in trackers:
-            tracker.close(failed=True)
+            with contextlib.suppress(*tracker.failures):
+                tracker.close(failed=True)
         raise
     return trackers
 
@@ -104,6 +107,7 @@ class TensorBoardTracker:
     """Event files in `folder/tensorboard`; a resumed run hides the steps that it does again."""
 
     name: ClassVar[str] = "tensorboard"
+    failures: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, folder: Path, config: str, resume_at: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -120,9 +124,8 @@ class TensorBoardTracker:
     def flush(self) -> None:
         self._writer.flush()
 
-    def close(self, *, failed: bool) -> str | None:
+    def close(self, *, failed: bool) -> None:
         self._writer.close()
-        return None
 
 
 class MlflowTracker:
@@ -133,11 +136,12 @@ class MlflowTracker:
     """
 
     name: ClassVar[str] = "mlflow"
+    failures: tuple[type[Exception], ...]
 
     def __init__(self, folder: Path, run_name: str, config: str, resume_at: int) -> None:
         mlflow = import_module("mlflow")
         self._entities = import_module("mlflow.entities")
-        self._failure: type[Exception] = import_module("mlflow.exceptions").MlflowException
+        self.failures = (import_module("mlflow.exceptions").MlflowException,)
         self._held: list[Any] = []
         self._sent: list[Any] = []
         try:
@@ -148,10 +152,10 @@ class MlflowTracker:
             else:
                 self._run = self._begin(run_name, config)
                 _keep_id(folder, self.name, self._run)
-        except self._failure as error:
+        except self.failures as error:
             raise TrackingRefused(
                 "MLflow refused to begin the run.",
-                cause=_short(error),
+                cause=in_short(error),
                 solution=f"See to MLFLOW_TRACKING_URI and its server, or set `tracking.mlflow: "
                 f"false`. Where the run was deleted there, remove {folder / _IDS}.",
             ) from error
@@ -179,16 +183,11 @@ class MlflowTracker:
             self._sent.append(self._client.log_batch(self._run, batch, synchronous=False))
         self._held = []
 
-    def close(self, *, failed: bool) -> str | None:
-        complaint = None
+    def close(self, *, failed: bool) -> None:
         self.flush()
-        try:
-            for operation in self._sent:
-                operation.wait()
-            self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
-        except self._failure as error:
-            complaint = _short(error)
-        return complaint
+        for operation in self._sent:
+            operation.wait()
+        self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
 class WandbTracker:
@@ -199,10 +198,12 @@ class WandbTracker:
     """
 
     name: ClassVar[str] = "wandb"
+    failures: tuple[type[Exception], ...]
 
     def __init__(self, folder: Path, run_name: str, config: str, resume_at: int) -> None:
         wandb = import_module("wandb")
-        self._failure: type[Exception] = import_module("wandb.errors").Error
+        # An OSError where W&B's own process has died.
+        self.failures = (import_module("wandb.errors").Error, OSError)
         known = _known_id(folder, self.name) if resume_at else None
         settings = wandb.Settings(
             console="off",
@@ -223,10 +224,10 @@ class WandbTracker:
                 config=_document(config),
                 settings=settings,
             )
-        except self._failure as error:
+        except self.failures as error:
             raise TrackingRefused(
                 "Weights & Biases refused to begin the run.",
-                cause=_short(error),
+                cause=in_short(error),
                 solution="Log in or set WANDB_API_KEY; or set WANDB_MODE=offline and sync later; "
                 "or set `tracking.wandb: false`.",
                 command="wandb login",
@@ -242,12 +243,8 @@ class WandbTracker:
     def flush(self) -> None:
         """W&B's own process writes as it goes."""
 
-    def close(self, *, failed: bool) -> str | None:
-        try:
-            self._run.finish(exit_code=int(failed))
-        except self._failure as error:
-            return _short(error)
-        return None
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
 def _known_id(folder: Path, tracker: str) -> str | None:
@@ -278,5 +275,6 @@ def _flat(value: Any, name: str = "") -> dict[str, str]:
     return {name or "recipe": str(value)[:500]}
 
 
-def _short(error: BaseException) -> str:
+def in_short(error: BaseException) -> str:
+    """The first words of what a package complains about, on one line."""
     return " ".join(str(error).split())[:500] or type(error).__name__

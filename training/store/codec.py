@@ -138,8 +138,10 @@ class Codec:
 
     def _repeated(self, rows: TeacherRows) -> NDArray[np.int32]:
         """The draws' ids [N, draws], each as often as its share says."""
-        count_NK = np.rint(np.exp(rows.log_p_NK.astype(np.float64)) * self.k).astype(np.int64)
-        if not (count_NK.sum(axis=1) == self.k).all():
+        share_NK = np.exp(rows.log_p_NK.astype(np.float64)) * self.k
+        count_NK = np.rint(share_NK).astype(np.int64)
+        whole = np.allclose(share_NK, count_NK, rtol=0, atol=0.01)
+        if not (whole and (count_NK.sum(axis=1) == self.k).all()):
             raise CaptureError(
                 f"Sampled rows do not hold {self.k} draws each.",
                 cause="The shares of a row, times the draws, are no whole numbers of that sum.",
@@ -153,10 +155,12 @@ def codec_error(
 ) -> NDArray[np.float32]:
     """KL(true‖stored) in nats of each row, on K and the tail at `temperature`: float32 [N].
 
-    Both sides are brought to a sum of one first. Both must hold the same ids in the same order. At
-    T ≠ 1 the tail's mass is what log Z_T leaves, known to a millionth (float32's step at log Z_T).
+    Both sides are brought to a sum of one first. Both must hold the same ids in the same order;
+    where one is wider, the rest of it is empty. At T ≠ 1 the tail's mass is what log Z_T leaves,
+    known to a millionth (float32's step at log Z_T).
     """
-    log_p_NS, log_q_NS = _buckets(true, temperature), _buckets(stored, temperature)
+    k = min(true.k, stored.k)
+    log_p_NS, log_q_NS = _buckets(true, k, temperature), _buckets(stored, k, temperature)
     p_NS = np.exp(log_p_NS)
     with np.errstate(invalid="ignore", over="ignore"):
         ratio_NS = log_p_NS - log_q_NS
@@ -166,9 +170,9 @@ def codec_error(
     return np.asarray(term_NS.sum(axis=1), dtype=np.float32)
 
 
-def _buckets(rows: TeacherRows, temperature: float) -> Array:
-    """Log-masses of the ids and, last, of the tail, summing to one: [N, K + 1]."""
-    log_p_NK = rows.log_p_NK.astype(np.float64) / temperature
+def _buckets(rows: TeacherRows, k: int, temperature: float) -> Array:
+    """Log-masses of k ids and, last, of the tail, summing to one: [N, k + 1]."""
+    log_p_NK = rows.log_p_NK[:, :k].astype(np.float64) / temperature
     log_tail_N = rows.log_tail_N.astype(np.float64)
     if temperature != 1.0:
         log_head_N = _log_sum(log_p_NK.T) - rows.log_z[temperature]

@@ -50,7 +50,7 @@ class Scale:
 def ratio_scale(bits: int) -> Scale:
     """For d = log p_(i−1) − log p_i ≥ 0, the drop from one id to the next; inf is p_i = 0.
 
-    d = 0 is a level, so a tie stays a tie.
+    d = 0 is a level: ids as probable as the first stay exactly so.
     """
     return _scale(bits, 0.0, FAR, lambda drop: -np.exp(-drop / 2), np.inf)
 

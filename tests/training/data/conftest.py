@@ -7,8 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 _MAKER = Path(__file__).parents[3] / "recipes" / "vllm-cpu" / "make_checkpoint.py"
 _CONTROL = (
@@ -37,7 +47,8 @@ QWEN3 = (
     "{% if m.role != 'assistant' %}{{ m.content }}"
     "{% elif loop.index0 < ns.last %}{{ said }}"
     "{% elif '</think>' in m.content %}{{ '<think>\\n' + "
-    "m.content.split('</think>')[0].split('<think>')[-1].strip('\\n') + '\\n</think>\\n\\n' + said }}"
+    "m.content.split('</think>')[0].split('<think>')[-1].strip('\\n') "
+    "+ '\\n</think>\\n\\n' + said }}"
     "{% else %}{{ '<think>\\n\\n</think>\\n\\n' + said }}{% endif %}"
     "{{ '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -64,7 +75,14 @@ TokenizerMaker = Callable[..., PreTrainedTokenizerFast]
 def backend() -> Tokenizer:
     """A byte-level BPE in which a blank line is one token, so that text can fuse over a seam."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = normalizers.NFC()
+    # Qwen2.5's own way to cut text: any run of line ends is one piece, whatever follows.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=1024,

@@ -1,0 +1,97 @@
+"""However the work is cut (ranks, ZeRO stage, micro-batches, packing, offload), training is the
+same: the same losses and gradient norms, step by step, in float32, to 1e-5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer import exported_corpus, recipe_document, tiny_model, train_many, write_recipe
+
+from training.recipe import TrainRecipe, load_train_recipe
+
+FIGURES = ("loss", "ce", "kd", "gradient_norm", "teacher_mass", "student_mass", "nll")
+TOLERANCE = 1e-5
+
+# Sixteen samples a step: one at a time on two ranks are eight accumulated micro-batches each.
+WAYS: dict[int, dict[str, dict[str, Any]]] = {
+    1: {
+        "plain": {"zero": 0},
+        "one by one": {"zero": 0, "samples_per_micro_batch": 1, "packing": False},
+        "small packs": {"zero": 0, "tokens_per_micro_batch": 100},
+        "checkpointed": {"zero": 0, "gradient_checkpointing": True},
+    },
+    2: {
+        "zero 0": {"zero": 0},
+        "zero 1": {"zero": 1},
+        "zero 2": {"zero": 2},
+        "zero 3": {"zero": 3},
+        "zero 0, eight accumulated": {"zero": 0, "samples_per_micro_batch": 1, "packing": False},
+        "zero 1, eight accumulated": {"zero": 1, "samples_per_micro_batch": 1, "packing": False},
+        "zero 2, eight accumulated": {"zero": 2, "samples_per_micro_batch": 1, "packing": False},
+        "zero 3, eight accumulated": {"zero": 3, "samples_per_micro_batch": 1, "packing": False},
+        "zero 2, offloaded": {"zero": 2, "offload_optimizer": True, "tokens_per_micro_batch": 100},
+        "zero 3, offloaded": {
+            "zero": 3, "offload_optimizer": True, "offload_parameters": True,
+            "tokens_per_micro_batch": 100,
+        },
+    },
+}  # fmt: skip
+
+
+def _recipe(folder: Path, base: dict[str, Any], ranks: int, way: dict[str, Any]) -> TrainRecipe:
+    """The base recipe cut another way, in a folder of its own."""
+    folder.mkdir(parents=True)
+    way = dict(way)
+    document = dict(base)
+    document["data"] = {**base["data"], "packing": way.pop("packing", True)}
+    checkpointing = way.pop("gradient_checkpointing", False)
+    document["student"] = {**base["student"], "gradient_checkpointing": checkpointing}
+    document["engine"] = {**base["engine"], "ranks": ranks, **way}
+    return load_train_recipe(write_recipe(folder, document))
+
+
+def _curves(base: dict[str, Any], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    curves = {}
+    for ranks, ways in WAYS.items():
+        recipes = [
+            _recipe(folder / f"{ranks} {name}", base, ranks, way) for name, way in ways.items()
+        ]
+        metrics = train_many(recipes, ranks, folder)
+        for name, records in zip(ways, metrics, strict=True):
+            curves[f"{ranks} ranks, {name}"] = [r for r in records if r["kind"] != "event"]
+    return curves
+
+
+def _stage(kind: str, **settings: Any) -> dict[str, Any]:
+    return {"name": kind, "kind": kind, "epochs": 2, "samples_per_step": 16, "max_steps": 3,
+            "learning_rate": 1e-3, "warmup": 0.0, **settings}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sft_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("sft")
+    manifest = exported_corpus(folder / "data", 40)
+    base = recipe_document(manifest, tiny_model(folder / "student"), stages=[_stage("sft")])
+    return _curves(base, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "way", [f"{ranks} ranks, {name}" for ranks, ways in WAYS.items() for name in ways]
+)
+def test_sft_is_the_same_however_it_is_cut(
+    sft_curves: dict[str, list[dict[str, Any]]], way: str
+) -> None:
+    _same(sft_curves["1 ranks, plain"], sft_curves[way])
+
+
+def _same(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    assert len(expected) == 4  # three steps, one validation
+    assert [r["step"] for r in found] == [r["step"] for r in expected]
+    for one, other in zip(expected, found, strict=True):
+        figures = [name for name in FIGURES if one.get(name) is not None]
+        assert figures
+        for name in figures:
+            assert other[name] == pytest.approx(one[name], rel=TOLERANCE), (name, one["step"])

@@ -1,0 +1,108 @@
+"""One chunk of logits in plain torch: loss, and the logits turned into their gradient in place.
+
+In: logits [C, V] in any float dtype and the chunk's table. Out: the rows' `Outcome`; the buffer then
+holds dL/dz, or nothing of use where no gradient is wanted. The vocabulary is swept in blocks of a few
+rows that fit a processor's cache, in float32 (float64 for float64 logits) whatever the logits' dtype.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from training.losses.objective import BUCKETED, Objective
+from training.losses.sparse import Outcome, Rest, evaluate
+from training.losses.table import RowTable
+
+BLOCK_BYTES = 8 * 2**20
+"""About a block's size: it stays in a processor's last-level cache between two sweeps."""
+
+
+def block_rows(vocabulary: int) -> int:
+    """Rows of one block, at least one."""
+    return max(1, BLOCK_BYTES // (4 * vocabulary))
+
+
+def scratch_bytes(vocabulary: int, dtype: torch.dtype, objective: Objective) -> int:
+    """What `sweep` needs besides the logits themselves: at most one block converted, one tempered."""
+    work = 8 if dtype == torch.float64 else 4
+    blocks = int(dtype not in (torch.float32, torch.float64)) + int(tempered_tail(objective))
+    return blocks * work * vocabulary * block_rows(vocabulary)
+
+
+def tempered_tail(objective: Objective) -> bool:
+    """True where exp(z/T) is summed over the vocabulary besides exp(z)."""
+    return objective.name in BUCKETED and objective.temperature != 1.0
+
+
+def sweep(
+    logits_CV: Tensor, table: RowTable, objective: Objective, *, want_gradient: bool
+) -> Outcome:
+    """Loss of C rows, and dL/dz in place of `logits_CV` where `want_gradient`."""
+    work = torch.float64 if logits_CV.dtype == torch.float64 else torch.float32
+    label_C1 = table.id_NE.gather(1, table.label_at_N[:, None])
+    padding_CE = table.id_NE < 0
+    # Padding points at the label too: whatever is written there is written once more, the same.
+    id_CE = torch.where(padding_CE, label_C1, table.id_NE)
+    z_CE = logits_CV.gather(1, id_CE).to(work).masked_fill_(padding_CE, -math.inf)
+    logits_CV.scatter_(1, id_CE, -math.inf)
+    max_C, sum_C, tempered_C = _sums(logits_CV, objective, work)
+    top_C = torch.maximum(max_C, z_CE.amax(dim=1))
+    peak_C = max_C - top_C
+    # exp(z) was taken relative to the rest's maximum, and to 0 where there is no rest.
+    rest = Rest(
+        max_N=peak_C,
+        log_sum_N=sum_C.log() + peak_C,
+        tempered_N=None
+        if tempered_C is None
+        else tempered_C.log() + peak_C / objective.temperature,
+    )
+    outcome = evaluate(objective, table, z_CE - top_C[:, None], rest)
+    if want_gradient:
+        _scale(logits_CV, outcome, objective, work)
+        at_label_CE = outcome.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
+        value_CE = torch.where(padding_CE, at_label_CE, outcome.value_NE)
+        logits_CV.scatter_(1, id_CE, value_CE.to(logits_CV.dtype))
+    return outcome
+
+
+def _sums(
+    logits_CV: Tensor, objective: Objective, work: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Maximum and sum of exp(z - maximum) of each row; leaves exp(z - maximum) in the logits."""
+    max_C = logits_CV.new_empty(len(logits_CV), dtype=work)
+    sum_C = torch.empty_like(max_C)
+    tempered_C = torch.empty_like(max_C) if tempered_tail(objective) else None
+    power = 1 / objective.temperature
+    for rows in _blocks(logits_CV):
+        block = logits_CV[rows].to(work)
+        highest = block.amax(dim=1)
+        max_C[rows] = highest
+        block.sub_(highest.masked_fill_(highest == -math.inf, 0.0)[:, None]).exp_()
+        torch.sum(block, dim=1, out=sum_C[rows])
+        if tempered_C is not None:
+            tempered_C[rows] = block.pow(power).sum(dim=1)
+        if block.dtype != logits_CV.dtype:
+            logits_CV[rows] = block
+    return max_C, sum_C, tempered_C
+
+
+def _scale(logits_CV: Tensor, outcome: Outcome, objective: Objective, work: torch.dtype) -> None:
+    power = 1 / objective.temperature
+    for rows in _blocks(logits_CV):
+        block = logits_CV[rows].to(work)
+        if outcome.tempered_factor_N is None:
+            block.mul_(outcome.factor_N[rows, None])
+        else:
+            tempered = block.pow(power)
+            block.mul_(outcome.factor_N[rows, None])
+            block.addcmul_(tempered, outcome.tempered_factor_N[rows, None])
+        if block.dtype != logits_CV.dtype:
+            logits_CV[rows] = block
+
+
+def _blocks(logits_CV: Tensor) -> list[slice]:
+    size = block_rows(logits_CV.shape[1])
+    return [slice(start, start + size) for start in range(0, len(logits_CV), size)]
