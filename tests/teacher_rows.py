@@ -33,13 +33,18 @@ def dense_rows(
 ) -> TeacherRows:
     """The rows of full distributions, computed in float64 over the whole vocabulary."""
     log_p_NV = logit_NV - log_sum(logit_NV)[:, None]
-    order_NV = np.argsort(-log_p_NV, axis=1, kind="stable")
-    sorted_NV = np.take_along_axis(log_p_NV, order_NV, axis=1)
-    rest = sorted_NV.shape[1] > k
-    tail_N = log_sum(sorted_NV[:, k:]) if rest else np.full(len(logit_NV), -np.inf)
+    rest = log_p_NV.shape[1] > k
+    # All ids, those of the k most probable first.
+    id_NV = np.argpartition(-log_p_NV, k if rest else 0, axis=1)
+    tail_N = np.full(len(log_p_NV), -np.inf)
+    if rest:
+        tail_N = log_sum(np.take_along_axis(log_p_NV, id_NV[:, k:], axis=1))
+    id_NK = np.sort(id_NV[:, :k], axis=1)
+    log_p_NK = np.take_along_axis(log_p_NV, id_NK, axis=1)
+    order_NK = np.argsort(-log_p_NK, axis=1, kind="stable")
     return TeacherRows(
-        id_NK=order_NV[:, :k].astype(np.int32),
-        log_p_NK=sorted_NV[:, :k].astype(np.float32),
+        id_NK=np.take_along_axis(id_NK, order_NK, axis=1).astype(np.int32),
+        log_p_NK=np.take_along_axis(log_p_NK, order_NK, axis=1).astype(np.float32),
         log_tail_N=tail_N.astype(np.float32),
         log_z={t: log_sum(log_p_NV / t).astype(np.float32) for t in temperatures},
     )

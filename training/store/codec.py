@@ -6,9 +6,9 @@ log-odds of the tail at T = 1 and at every further temperature. The first id's p
 stored: what the tail leaves is shared out by the drops, so masses sum to one and the order of the
 ids cannot change. At k = 10 and 151,936 ids that is 180 + 66 + 10 = 256 bits: 32 bytes.
 
-log Z_T is stored as the tail's mass at T (log Z_T = logsumexp_K(log p / T) − log(1 − p_t,T)): 10
-bits that always agree with the stored ids, where a float16 of log Z_T takes 16, is off by up to
-0.004 nats at 8 < log Z_T < 16, and may leave the tail a negative mass.
+log Z_T is stored as the tail's mass at T (log Z_T = logsumexp_K(log p / T) − log(1 − p_t,T)), in 10
+bits that agree with the stored ids whatever their error. log Z_T itself, even as a float32, does
+not: beside the stored ids it leaves some tails a negative mass at T < 1 and misses the bar.
 """
 
 from __future__ import annotations

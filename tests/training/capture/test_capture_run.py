@@ -165,7 +165,7 @@ def test_an_unknown_teacher_is_refused_with_those_that_are_known(
 def test_index_rows_lead_to_every_captured_sample(
     corpus: Any, tiny: Path, tmp_path: Path, recipe_for: Recipes
 ) -> None:
-    ids = {corpus.sample(corpus.seed(f"Add 2 and {n}.")) for n in range(3)}
+    ids = {corpus.sample(corpus.seed(), response=f"It is {n}.") for n in range(3)}
     made = export_samples(corpus.database, ExportOptions(str(tmp_path / "out.jsonl")))
     renderer = ChatRenderer(AutoTokenizer.from_pretrained(tiny), context=512)
     read = read_corpus(CorpusSettings(manifest=str(made.manifest_path)))

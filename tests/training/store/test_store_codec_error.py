@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from training.store.store import RowStore
 from training.store.writer import ShardWriter
 
 TEMPERATURES = (0.5, 2.0, 4.0)
-ROWS = 120
+ROWS = 80
 
 
 def logits(family: str) -> NDArray[np.float64]:
@@ -76,46 +77,34 @@ def test_the_distribution_at_another_temperature_is_within_the_bar(
     assert error_N.max() <= 1e-4
 
 
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_the_tails_mass_in_ten_bits_beats_log_z_in_sixteen(
-    rows_by_family: dict[str, TeacherRows],
-    stored_by_family: dict[str, TeacherRows],
-    temperature: float,
+def test_log_z_beside_the_stored_ids_would_miss_the_bar_even_in_full_precision(
+    rows_by_family: dict[str, TeacherRows], stored_by_family: dict[str, TeacherRows]
 ) -> None:
-    ours, float16 = [], []
-    for family in FAMILIES:
-        true, stored = rows_by_family[family], stored_by_family[family]
-        rounded_N = true.log_z[temperature].astype(np.float16).astype(np.float32)
-        # The stored ids, exact; log Z can be no less than what they hold by themselves.
-        head_N = log_sum(true.log_p_NK.astype(float) / temperature).astype(np.float32)
-        other = TeacherRows(
-            true.id_NK,
-            true.log_p_NK,
-            true.log_tail_N,
-            {temperature: np.maximum(rounded_N, head_N)},
-        )
-        ours.append(codec_error(true, stored, temperature).mean())
-        float16.append(codec_error(true, other, temperature).mean())
-    assert np.mean(ours) < np.mean(float16) / 2
+    """Why the tail's mass at T is stored: ids that are off by a little, raised to 1/T = 2, may hold
+    more than an exact log Z allows."""
+    true, stored = rows_by_family["zipf"], stored_by_family["zipf"]
+    head_N = log_sum(stored.log_p_NK.astype(float) / 0.5).astype(np.float32)
+    assert (head_N > true.log_z[0.5]).mean() > 0.1
+    with_log_z = dataclasses.replace(stored, log_z={0.5: np.maximum(true.log_z[0.5], head_N)})
+    assert codec_error(true, with_log_z, 0.5).mean() > 1e-4
+    assert codec_error(true, stored, 0.5).mean() <= 2e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_log_z_is_kept_to_a_tenth_of_a_nat_where_the_ids_hold_almost_nothing_and_far_better_where_they_hold_much(  # noqa: E501
+def test_log_z_is_off_by_hundredths_where_the_ids_hold_half_and_never_by_a_quarter(
     rows_by_family: dict[str, TeacherRows], stored_by_family: dict[str, TeacherRows], family: str
 ) -> None:
+    true, stored = rows_by_family[family], stored_by_family[family]
     for temperature in TEMPERATURES:
-        true, stored = rows_by_family[family], stored_by_family[family]
         off_N = np.abs(true.log_z[temperature] - stored.log_z[temperature])
         head_N = log_sum(true.log_p_NK.astype(float) / temperature) - true.log_z[temperature]
-        assert off_N.max() <= 0.15
+        assert off_N.max() <= 0.25
         assert off_N[head_N > np.log(0.5)].max(initial=0) <= 0.02
 
 
 def filled_shard(folder: Path, rows_by_family: dict[str, TeacherRows], form: CaptureForm) -> Path:
     """A shard of 10,000 rows in samples of 60 to 340: the families' rows in turn, with new ids."""
-    source = SOURCE.__class__(
-        SOURCE.teacher, SOURCE.tokenizer_fingerprint, SOURCE.template_fingerprint, form
-    )
+    source = dataclasses.replace(SOURCE, form=form)
     log_p_NK = np.concatenate([rows_by_family[family].log_p_NK for family in FAMILIES])
     log_tail_N = np.concatenate([rows_by_family[family].log_tail_N for family in FAMILIES])
     log_z = {
