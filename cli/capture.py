@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.show import print_json
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli.show import console, print_json
 from cli.train import need_trainer
 from common.recipes import RecipeError
 from training.recipe import TrainRecipe, load_train_recipe
 
 if TYPE_CHECKING:
-    pass
+    from training.capture.capture import CaptureProgress, CaptureReport
+    from training.store.report import KeptMass
 
 
 def capture_command(recipe_path: str, set_: list[str], teachers: list[str], json: bool) -> int:
@@ -23,7 +29,7 @@ def capture_command(recipe_path: str, set_: list[str], teachers: list[str], json
     reports = []
     for name in names:
         report = _capture(recipe, name)
-        _show(name, report)
+        _show(recipe, name, report)
         reports.append({"teacher": name, **report.as_dict()})
     if json:
         print_json({"recipe": recipe.name, "captures": reports})
@@ -48,3 +54,68 @@ def _wanted(recipe: TrainRecipe, asked: list[str]) -> list[str]:
             solution="Add a KD stage, or name a teacher with --teacher.",
         )
     return wanted
+
+
+def _capture(recipe: TrainRecipe, name: str) -> CaptureReport:
+    from storage.database import Database
+    from training.capture.capture import capture
+    from training.engine.stages import tokenised_corpus
+
+    _, tokens = tokenised_corpus(recipe)
+    database = None if recipe.corpus.db is None else Database.open(recipe.corpus.db)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(f"loading {name}", total=None, rate="")
+
+            def show(progress: CaptureProgress) -> None:
+                bar.update(
+                    task,
+                    description=f"capturing {name}",
+                    total=progress.tokens_total,
+                    completed=progress.tokens,
+                    rate=f"{progress.examples:,}/{progress.examples_total:,} samples",
+                )
+
+            return capture(recipe, tokens, name, database=database, on_progress=show)
+    finally:
+        if database is not None:
+            database.close()
+
+
+def _show(recipe: TrainRecipe, name: str, report: CaptureReport) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
+    rate = f", {report.tokens / report.seconds:,.0f} tokens/s" if report.captured else ""
+    table.add_row("teacher", Text(f"{name}: {report.teacher.model} ({report.teacher.engine})"))
+    table.add_row("examples", f"{report.captured:,} captured now, {report.known:,} known{rate}")
+    if report.unmapped:
+        table.add_row("no rows", f"{len(report.unmapped):,} that its vocabulary cannot say")
+    total = report.store.total
+    table.add_row("store", Text(f"{total.name}: {total.rows:,} rows of {total.samples:,} samples"))
+    table.add_row("size", f"{total.bytes_per_row:.1f} bytes per response token")
+    for temperature, error in total.codec_error.items():
+        table.add_row(f"codec error, T={temperature}", f"{error.mean:.1e} nats, mean")
+    if total.nll is not None:
+        table.add_row("teacher's NLL", f"{total.nll:.3f} nats per response token")
+    if total.kept_mass is not None:
+        kept = total.kept_mass
+        table.add_row(
+            "kept mass",
+            f"{kept.mean:.2%} mean; {kept.share_from_90:.1%} of rows keep 90 %, "
+            f"{kept.share_from_99:.1%} keep 99 %",
+        )
+    console.print(table)
+    if total.kept_mass is not None:
+        console.print(Text(f"is k enough? {_draw(recipe, name, total.kept_mass)}"))
+
+
+def _draw(recipe: TrainRecipe, name: str, kept: KeptMass) -> Path:
+    """The histogram of the kept mass, as a picture beside the shards."""
+    from training.report.plots import plot_kept_mass
+
+    picture = Path(recipe.capture.store) / f"kept-mass-{name}.png"
+    plot_kept_mass(kept.edges, kept.rows, picture, k=recipe.capture.k, name=name)
+    return picture

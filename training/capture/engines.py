@@ -30,8 +30,12 @@ def open_engine(
         return VllmEngine(
             settings, identity, form, vocabulary=vocabulary, tokens_per_batch=tokens_per_batch
         )
-    from training.capture.torch_engine import TorchEngine
+    from training.capture.torch_engine import TorchEngine, load_teacher
 
     return TorchEngine(
-        settings, identity, form, vocabulary=vocabulary, tokens_per_batch=tokens_per_batch
+        load_teacher(settings),
+        identity,
+        form,
+        vocabulary=vocabulary,
+        tokens_per_batch=tokens_per_batch,
     )

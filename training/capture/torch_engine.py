@@ -46,7 +46,7 @@ class TorchEngine:
     """A teacher in this process.
 
     Args:
-        settings: model, dtype and device (`cuda` where there is one, unless it says otherwise).
+        model: a causal language model as `load_teacher` gives it, on its device.
         identity: who it is.
         form: what is kept.
         vocabulary: ids of its tokenizer; the head's further, padded ids have probability zero.
@@ -54,13 +54,14 @@ class TorchEngine:
         workspace_mib: bounds the logits of a chunk; None takes what is fast on the device.
 
     Raises:
-        ModelRefused: it cannot be loaded, or its logits are not its head's product.
+        ModelRefused: its logits are not its head's product.
+        OutOfMemory: the workspace does not fit.
         TokenizerRefused: its head is narrower than its tokenizer.
     """
 
     def __init__(
         self,
-        settings: TeacherModelSettings,
+        model: Any,
         identity: TeacherIdentity,
         form: CaptureForm,
         *,
@@ -72,12 +73,12 @@ class TorchEngine:
         self._form = form
         self._vocabulary = vocabulary
         self._tokens_per_batch = tokens_per_batch
-        self._device = torch.device(settings.device or default_device())
+        self._model = model
+        self._device = torch.device(model.device)
+        self._context = getattr(model.config, "max_position_embeddings", None)
         with _naming_the_knob():
-            self._model = _load(settings, self._device)
             self._head = self._make_head(workspace_mib)
-        self._context = getattr(self._model.config, "max_position_embeddings", None)
-        self._check_seam()
+            self._check_seam()
 
     def __enter__(self) -> Self:
         return self
@@ -208,27 +209,30 @@ class TorchEngine:
             )
 
 
-def default_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def load_teacher(settings: TeacherModelSettings) -> Any:
+    """The teacher in its dtype on its device: `cuda` where there is one, unless it names another.
 
-
-def _load(settings: TeacherModelSettings, device: torch.device) -> Any:
+    Raises:
+        ModelRefused: it cannot be found or read, or is no causal language model.
+        OutOfMemory: it does not fit.
+    """
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            attn_implementation=ATTENTION,
-        )
+        with _naming_the_knob():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                settings.model,
+                revision=settings.revision,
+                dtype=getattr(torch, settings.dtype),
+                attn_implementation=ATTENTION,
+            )
+            return model.to(device).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ModelRefused(
             f"The teacher '{settings.model}' cannot be loaded.",
             cause=(str(error).strip() or type(error).__name__).splitlines()[0],
             solution="Give a folder with config.json and weights, or the name (and revision) of a "
-            "model that the hub or its local cache has.",
+            "model that the hub (or its local cache) has.",
         ) from error
-    return model.to(device).eval()
 
 
 def _to_host(scores: RowScores) -> tuple[RowScores, torch.cuda.Event | None]:

@@ -116,7 +116,7 @@ class ChatRenderer:
         except jinja2.TemplateError:
             made.lost.append(Lost(record.id, "refused_by_template"))
             return []
-        if not all(closed.startswith(prompt) for prompt, closed in pairs):
+        if not all(prompt and closed.startswith(prompt) for prompt, closed in pairs):
             made.lost.append(Lost(record.id, "unlike_serving"))
             return []
         return pairs

@@ -174,12 +174,14 @@ def _update(case: MemoryCase) -> int:
 def _head(case: MemoryCase) -> int:
     """The loss: its workspace, the rows' hidden states and their gradient, the head's gradient.
 
-    The worst case: every token is a trained row. Where gradients are kept whole, or the head is
-    frozen, its gradient needs nothing more.
+    The worst case: every token is a trained row. The head's gradient is summed in 32 bits over the
+    chunks of rows, and handed on in the weight's own type (`training.losses.fused`); a head frozen
+    under adapters has none.
     """
     size = case.bytes_per_weight
     rows = 2 * size * case.tokens * case.shape.hidden
-    gradient = size * case.shape.embedding if case.zero >= 2 and not case.adapters else 0
+    summed = 4 if size == 4 else 4 + size
+    gradient = 0 if case.adapters else summed * case.shape.embedding
     return case.head_workspace + rows + gradient
 
 

@@ -11,7 +11,6 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -19,13 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from training.report.figures import gibibytes, percent, short, span
-
-Record = dict[str, Any]
+from training.report.reading import Record
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 40  # columns of the loss's sparkline
 _RECENT = 20  # steps whose median length tells the time left
-_STEP, _CHECKPOINT = "step", "checkpoint"
 
 
 class TrainProgress:
@@ -48,7 +45,7 @@ class TrainProgress:
     def update(self, record: Record) -> None:
         """Takes one record of the metrics, of any kind."""
         kind, step = record["kind"], record["step"]
-        if kind == _STEP:
+        if kind == "step":
             while self._losses and self._losses[-1][0] >= step:
                 self._losses.pop()
             self._losses.append((step, record["loss"]))
@@ -56,7 +53,7 @@ class TrainProgress:
             self._last = record
         elif kind == "validation":
             self._validation = record
-        elif record["name"] == _CHECKPOINT:
+        elif record["name"] == "checkpoint":
             self._checkpoint = step
 
     @property
@@ -65,7 +62,7 @@ class TrainProgress:
         compiles and warms up."""
         if len(self._seconds) < 2:
             return None
-        steps_left: int = self._steps - self._last[_STEP]
+        steps_left: int = self._steps - self._last["step"]
         return statistics.median_low(self._seconds) * steps_left
 
     def sparkline(self, width: int = _SPARKS) -> str:
@@ -89,7 +86,7 @@ class TrainProgress:
             return f"{self._name} {self._stage}: {self._steps} steps, none done yet"
         left = self.seconds_left
         parts = [
-            f"{self._stage} {self._last[_STEP]}/{self._steps}, epoch {self._last['epoch']:.2f}",
+            f"{self._stage} {self._last['step']}/{self._steps}, epoch {self._last['epoch']:.2f}",
             f"loss {_value(self._last, 'loss')}{_in_brackets(self._parts())}",
             *self._distillation(),
             f"learning rate {_value(self._last, 'learning_rate')}",
@@ -109,7 +106,7 @@ class TrainProgress:
         ]
         if "kd" in said:
             parts.append(f"KD {_value(said, 'kd')}")
-        return f"{', '.join(parts)} at step {said[_STEP]}"
+        return f"{', '.join(parts)} at step {said['step']}"
 
     def __rich__(self) -> RenderableType:
         title = Text.assemble((self._name, "bold"), f"  {self._stage}")
@@ -123,7 +120,7 @@ class TrainProgress:
         return Group(title, self._bar(), rows)
 
     def _bar(self) -> RenderableType:
-        step, left = self._last[_STEP], self.seconds_left
+        step, left = self._last["step"], self.seconds_left
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             ProgressBar(total=self._steps, completed=step, width=40),
@@ -154,7 +151,7 @@ class TrainProgress:
         rows.append(("optimizer", Text(optimizer)))
         rows.append(("speed", Text(", ".join(self._speed()))))
         if self._checkpoint is not None:
-            rows.append((_CHECKPOINT, Text(f"step {self._checkpoint}")))
+            rows.append(("checkpoint", Text(f"step {self._checkpoint}")))
         return rows
 
     def _parts(self) -> list[str]:
@@ -168,8 +165,8 @@ class TrainProgress:
 
     def _distillation(self) -> list[str]:
         names = {
-            "teacher_mass": "P {}",
-            "student_mass": "Q {}",
+            "teacher_mass": "teacher P {}",
+            "student_mass": "student Q {}",
             "agreement": "same first choice {}",
             "kd_share": "share of the gradient {}",
         }
@@ -210,15 +207,15 @@ class PlainProgress:
         every_s: float = 30.0,
     ) -> None:
         self._state = TrainProgress(name, stage, steps)
-        self._name, self._stage, self._steps = name, stage, steps
+        self._stage, self._steps = stage, steps
         self._print, self._every_s = print, every_s
         self._said_at: float | None = None
 
     def update(self, record: Record) -> None:
         """Takes one record of the metrics, of any kind; says it if it is time."""
         self._state.update(record)
-        kind, step = record["kind"], record[_STEP]
-        if kind == _STEP:
+        kind, step = record["kind"], record["step"]
+        if kind == "step":
             now = time.monotonic()
             due = self._said_at is None or now - self._said_at >= self._every_s
             if due or step >= self._steps or "not_finite" in record:

@@ -28,22 +28,25 @@ _SHARE_OF_LOG = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """A ladder of values, and one code more (the last) that means `nothing`, exactly."""
+    """A ladder of values; the last code stands apart and means nothing at all, exactly."""
 
-    level_L: Array
+    value_L: Array
     middle_L: Array
-    nothing: float
+
+    @property
+    def nothing(self) -> float:
+        """The last code's value."""
+        return float(self.value_L[-1])
 
     def encode(self, value: Array) -> NDArray[np.uint64]:
         """The code of the nearest level; the last code where the value is `nothing`."""
         code = np.searchsorted(self.middle_L, value)
-        code[value == self.nothing] = len(self.level_L)
+        code[value == self.nothing] = len(self.value_L) - 1
         return code.astype(np.uint64)
 
     def decode(self, code: NDArray[np.uint64]) -> Array:
         """The values behind the codes."""
-        ladder: Array = np.append(self.level_L, self.nothing)
-        return ladder[code.astype(np.intp)]
+        return self.value_L[code.astype(np.intp)]
 
 
 @lru_cache
@@ -82,4 +85,4 @@ def _scale(
         below, above = np.where(short, middle, below), np.where(short, above, middle)
     level_L = (below + above) / 2
     level_L[[0, -1]] = low, high
-    return Scale(level_L, (level_L[1:] + level_L[:-1]) / 2, nothing)
+    return Scale(np.append(level_L, nothing), (level_L[1:] + level_L[:-1]) / 2)

@@ -10,8 +10,8 @@ Layout, all little-endian:
     checksums            uint32 per sample, CRC-32 of its packed rows
     sample ids           zlib of the ids, joined by line feeds
     description          JSON: the source, the codec, the statistics, sizes
-    trailer              description's length (uint64), CRC-32 of everything from the keys to the
-                         description's end (uint32), format version (uint32), magic
+    trailer              lengths of the table (keys to sample ids) and of the description (uint64
+                         each), CRC-32 of both (uint32), format version (uint32), magic
 
 What is written last says how much came before, so a file cut short is never taken for whole. Rows
 come first because they are written as they are made.
@@ -39,7 +39,7 @@ from training.store.statistics import RowStatistics
 MAGIC = b"STLHROWS"
 FORMAT_VERSION = 1
 SUFFIX = ".rows"
-_TRAILER = struct.Struct("<QII8s")
+_TRAILER = struct.Struct("<QQII8s")
 
 Keys = NDArray[np.bytes_]
 
@@ -162,15 +162,16 @@ def shard_end(
         "statistics": statistics.as_dict(),
         "samples": len(entries),
         "rows": sum(entry.length for entry in entries),
-        "table_bytes": len(table),
     }
     description = orjson.dumps(described)
     body = table + description
-    return body + _TRAILER.pack(len(description), zlib.crc32(body), FORMAT_VERSION, MAGIC)
+    lengths = (len(table), len(description))
+    return body + _TRAILER.pack(*lengths, zlib.crc32(body), FORMAT_VERSION, MAGIC)
 
 
 def _read_end(path: Path, view: mmap.mmap, size: int) -> tuple[dict[str, Any], bytes]:
-    length, checksum, version, magic = _TRAILER.unpack(view[size - _TRAILER.size :])
+    end = size - _TRAILER.size
+    table, description, checksum, version, magic = _TRAILER.unpack(view[end:])
     if view[: len(MAGIC)] != MAGIC or magic != MAGIC:
         raise _broken(path, "It is cut short, or no shard of teacher rows.")
     if version != FORMAT_VERSION:
@@ -180,22 +181,13 @@ def _read_end(path: Path, view: mmap.mmap, size: int) -> tuple[dict[str, Any], b
             solution="Use the version that made it, or delete the file and capture again.",
             command="stillhouse capture RECIPE",
         )
-    end = size - _TRAILER.size
-    if length > end - len(MAGIC):
-        raise _broken(path, "Its trailer is damaged.")
-    described: dict[str, Any] = _json(path, view[end - length : end])
-    start = end - length - int(described["table_bytes"])
-    rows_end = len(MAGIC) + int(described["rows"]) * Codec(**described["codec"]).row_bytes
-    if start != rows_end or zlib.crc32(view[start:end]) != checksum:
+    start = end - table - description
+    if start < len(MAGIC) or zlib.crc32(view[start:end]) != checksum:
         raise _broken(path, "Its table of samples does not match its checksum.")
-    return described, view[start : end - length]
-
-
-def _json(path: Path, raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise _broken(path, "Its description is damaged.") from error
+    described: dict[str, Any] = orjson.loads(view[end - description : end])
+    if start != len(MAGIC) + described["rows"] * Codec(**described["codec"]).row_bytes:
+        raise _broken(path, "Rows are missing from it.")
+    return described, view[start : start + table]
 
 
 def _hexadecimal(digest_M: Keys) -> list[str]:

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from training.capture.engine import Scored
-from training.capture.torch_engine import TorchEngine
+from training.capture.torch_engine import TorchEngine, load_teacher
 from training.data.example import Example
 from training.errors import CaptureError, ModelRefused, OutOfMemory, TokenizerRefused
 from training.recipe import TeacherModelSettings
@@ -32,7 +32,7 @@ def engine(
 ) -> TorchEngine:
     settings = TeacherModelSettings(model=str(folder), dtype="float32", device="cpu")
     identity = TeacherIdentity(folder.name, "r", "torch", "float32")
-    return TorchEngine(settings, identity, form, vocabulary=vocabulary, **options)
+    return TorchEngine(load_teacher(settings), identity, form, vocabulary=vocabulary, **options)
 
 
 def scores_of(ready: TorchEngine, examples: list[Example]) -> list[Scored]:

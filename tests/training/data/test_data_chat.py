@@ -297,3 +297,13 @@ def test_the_templates_fingerprint_follows_its_words_and_its_special_tokens(
     assert same == template_fingerprint(tokenizers["chatml"])
     assert same != template_fingerprint(tokenizer_with(template + " "))
     assert same != template_fingerprint(tokenizer_with(template, eos="<|endoftext|>"))
+
+
+def test_a_prompt_of_nothing_is_lost_because_no_server_could_be_fed_it(tokenizer_with: Any) -> None:
+    bare = (
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}<|im_end|>{% endif %}"
+        "{% endfor %}"
+    )
+    rendered = ChatRenderer(tokenizer_with(bare), 1000).render([record("", "b"), record("a", "b")])
+    assert [lost.reason for lost in rendered.lost] == ["unlike_serving"]
+    assert not rendered.examples[0].trained_T[0]

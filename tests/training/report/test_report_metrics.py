@@ -152,10 +152,10 @@ def test_a_killed_writer_loses_no_line_that_it_had_written(tmp_path: Path) -> No
 import sys, time
 from pathlib import Path
 from training.recipe import TrackingSettings
-from training.report.metrics import MetricsWriter
+from training.report.metrics import MetricsWriter, ValidationMetrics
 writer = MetricsWriter(Path(sys.argv[1]), TrackingSettings(tensorboard=False), "r", "name: r")
 for step in range(1, 51):
-    writer._write("step", {"step": step})
+    writer.validation(ValidationMetrics(step=step, epoch=1.0, nll=1.0, tokens=1, seconds=1.0))
 sys.stdout.write("written\\n")
 sys.stdout.flush()
 time.sleep(60)

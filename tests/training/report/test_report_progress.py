@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from training.report.figures import short, span
-from training.report.progress import PlainProgress, Record, TrainProgress
-from training.report.reading import read_metrics
+from training.report.progress import PlainProgress, TrainProgress
+from training.report.reading import Record, read_metrics
 
 WriteRun = Callable[..., Path]
 
@@ -47,7 +47,7 @@ def test_an_sft_stage_shows_where_it_is(write_run: WriteRun) -> None:
         "1.5 nats per label, perplexity 4.48 at step 30",
         "learning rate 1e-05, gradient norm 0.7",
         "800 tokens/s, peak memory 3 GiB",
-        "checkpoint    step 30",
+        "checkpoint  step 30",
     ):
         assert words in screen
 
@@ -61,7 +61,10 @@ def test_an_sft_stage_says_nothing_of_a_teacher(write_run: WriteRun) -> None:
 def test_a_kd_stage_shows_parts_masses_and_agreement(write_run: WriteRun) -> None:
     screen = _screen(_after(write_run("kd", 4, kd=True, loss=0.9, ce=0.8), "kd", 9))
     assert "0.9 (CE 0.8, KD 0.5)" in screen
-    assert "P 97 %, Q 93 %, same first choice 81 %, share of the gradient 66 %" in screen
+    assert (
+        "teacher P 97 %, student Q 93 %, same first choice 81 %, share of the gradient 66 %"
+        in screen
+    )
 
 
 def test_a_loss_that_is_not_finite_is_named(write_run: WriteRun) -> None:

@@ -64,17 +64,16 @@ def test_what_was_synced_is_in_tensorboard_though_the_writer_is_killed(tmp_path:
 import os, signal, sys
 from pathlib import Path
 from training.recipe import TrackingSettings
-from training.report.metrics import MetricsWriter
+from training.report.metrics import MetricsWriter, ValidationMetrics
 writer = MetricsWriter(Path(sys.argv[1]), TrackingSettings(), "r", "name: r")
-for tracker in writer._trackers:
-    tracker.log({"train/loss": 3.0}, 1)
+writer.validation(ValidationMetrics(step=1, epoch=1.0, nll=3.0, tokens=1, seconds=1.0))
 writer.sync()
 os.kill(os.getpid(), signal.SIGKILL)
 """
     here = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=here, check=False)
     assert done.returncode == -9
-    assert _scalars(tmp_path, "train/loss") == [(1, 3.0)]
+    assert _scalars(tmp_path, "validation/nll") == [(1, 3.0)]
 
 
 @pytest.mark.parametrize("package", ["mlflow", "wandb"])

@@ -18,7 +18,7 @@ from training.store.store import RowStore
 from training.store.writer import ShardWriter
 
 TEMPERATURES = (0.5, 2.0, 4.0)
-ROWS = 80
+ROWS = 48
 
 
 def logits(family: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Writers that are killed, run out of disk, or meet: nothing whole is lost, nothing half is seen."""
+"""Writers that are killed, run out of disk, or meet: nothing whole is lost, nothing half seen."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ def test_the_figures_of_the_whole_are_those_of_its_rows(tmp_path: Path) -> None:
 
     true = [example_rows(number) for number in NUMBERS]
     kept = np.concatenate([np.exp(rows.log_p_NK.astype(float)).sum(axis=1) for rows in true])
+    kept = np.minimum(kept, 1)  # float32 rounds some a little above
     mass = total.kept_mass
     assert mass is not None
     assert mass.rows == tuple(np.histogram(kept, KEPT_EDGES)[0]) and sum(mass.rows) == 240

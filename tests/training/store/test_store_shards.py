@@ -204,24 +204,32 @@ def test_a_flipped_bit_in_a_sample_s_rows_is_refused_by_its_name_and_no_other_sa
     assert_reads(store, 2)
 
 
-@pytest.mark.parametrize("place", ["table", "description", "trailer", "magic"])
-def test_a_flipped_bit_anywhere_else_is_refused_by_the_file_s_name(
-    tmp_path: Path, place: str
-) -> None:
+def test_a_flipped_bit_anywhere_else_is_refused_by_the_file_s_name(tmp_path: Path) -> None:
     (shard,) = write(tmp_path, [0, 1, 2])
+    whole = shard.path.read_bytes()
     rows_end = 8 + 60 * shard.codec.row_bytes
-    at = {"table": rows_end + 3, "description": -60, "trailer": -23, "magic": 2}[place]
-    damage(shard.path, at)
-    with pytest.raises(RowsRefused, match=shard.name):
-        RowStore.open(tmp_path)
+    for at in (*range(8), *range(rows_end, len(whole))):
+        shard.path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(RowsRefused, match=shard.name):
+            RowStore.open(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [0, 10, 40, 1000, -1])
-def test_a_file_cut_short_is_refused_by_its_name(tmp_path: Path, kept: int) -> None:
+def test_a_file_cut_short_anywhere_is_refused_by_its_name(tmp_path: Path) -> None:
     (shard,) = write(tmp_path, [0, 1, 2])
-    shard.path.write_bytes(shard.path.read_bytes()[:kept])
-    with pytest.raises(RowsRefused, match=shard.name):
+    whole = shard.path.read_bytes()
+    for kept in range(len(whole)):
+        shard.path.write_bytes(whole[:kept])
+        with pytest.raises(RowsRefused, match=shard.name):
+            RowStore.open(tmp_path)
+
+
+def test_rows_cut_out_of_the_middle_of_a_file_are_noticed(tmp_path: Path) -> None:
+    (shard,) = write(tmp_path, [0, 1, 2])
+    whole = shard.path.read_bytes()
+    shard.path.write_bytes(whole[:40] + whole[72:])
+    with pytest.raises(RowsRefused, match="Rows are missing") as refused:
         RowStore.open(tmp_path)
+    assert shard.name in refused.value.what
 
 
 def test_a_shard_that_vanishes_under_an_open_store_is_refused(tmp_path: Path) -> None:
