@@ -88,11 +88,15 @@ class _Display:
             self._stack.enter_context(live)
             self._update = view.update
         else:
-            plain = PlainProgress(self._name, spec.name, steps, print=console.print)
+            plain = PlainProgress(self._name, spec.name, steps, print=_line)
             self._update = plain.update
 
     def record(self, record: dict[str, Any]) -> None:
         self._update(record)
+
+
+def _line(text: str) -> None:
+    console.print(Text(text))
 
 
 def _show(reports: list[StageReport]) -> None:

@@ -106,6 +106,7 @@ def _vocabularies(plan: Plan) -> list[str]:
     checks = _grouped((each.vocabulary.text, each.name) for each in plan.teachers)
     lines = [f"  licence of {names}: {licence}." for licence, names in licences.items()]
     lines += [f"  vocabulary of {names}: {text}." for text, names in checks.items()]
+    lines += [f"  Warning: {warning}." for warning in plan.warnings]
     for each in plan.teachers:
         small = [gpu.name for gpu in GPUS if each.memory > gpu.memory]
         if small:

@@ -18,19 +18,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from training.engine.spec import SPEC, StageSpec
 from training.engine.tether import Tether
 from training.errors import LaunchFailed, TrainingError
+from training.report.metrics import METRICS_FILE
+from training.report.reading import MetricsTail, Record
 
 LOG = "ranks.log"
 _POLL_S = 0.2
 _GRACE_S = 20.0
-
-Record = dict[str, Any]
 
 
 def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record: None) -> None:
@@ -50,15 +49,13 @@ def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record:
     for old in spec.folder.glob("error-*.json"):
         old.unlink()
     spec.write()
-    metrics = spec.folder / "metrics.jsonl"
-    seen = metrics.stat().st_size if metrics.exists() else 0
+    follower = _Follower(spec.folder / METRICS_FILE)
     with Tether.hold(spec.folder) as tether, _ranks(spec, tether) as process:
-        tail = _Tail(metrics, seen)
         while process.poll() is None:
-            for record in tail.new():
+            for record in follower.read():
                 on_record(record)
             time.sleep(_POLL_S)
-        for record in tail.new():
+        for record in follower.read():
             on_record(record)
         if process.returncode:
             raise _why(spec, process.returncode)
@@ -149,26 +146,23 @@ def _subclasses(kind: type[TrainingError]) -> Iterator[type[TrainingError]]:
         yield from _subclasses(each)
 
 
-class _Tail:
-    """New whole lines of a file that others append to (and may have cut shorter on resuming)."""
+class _Follower:
+    """What the ranks write from now on: a resumed run first rewrites what is there already."""
 
-    def __init__(self, file: Path, position: int) -> None:
-        self._file = file
-        self._position = position
+    def __init__(self, file: Path) -> None:
+        self._tail = MetricsTail(file)
+        self._known = {record["time"] for record in self._tail.read() if _begins(record)}
+        self._begun = False
 
-    def new(self) -> Iterator[Record]:
-        if not self._file.exists():
-            return
-        if self._file.stat().st_size < self._position:
-            self._position = 0
-        with self._file.open("rb") as file:
-            file.seek(self._position)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._position += len(line)
-                with suppress(ValueError):
-                    yield json.loads(line)
+    def read(self) -> Iterator[Record]:
+        for record in self._tail.read():
+            self._begun |= _begins(record) and record["time"] not in self._known
+            if self._begun:
+                yield record
+
+
+def _begins(record: Record) -> bool:
+    return record["kind"] == "event" and record["name"] == "begin"
 
 
 def _free_port() -> int:

@@ -106,7 +106,7 @@ class StageLoop:
             seconds=seconds,
             mfu=self._speed.mfu(totals.context_tokens, totals.rows, seconds),
             capacity=self._spec.recipe.engine.tokens_per_micro_batch,
-            kd=bool(micro.targets),
+            goal=self._goal,
         )
 
     def validate(self, step: int) -> ValidationMetrics | None:
@@ -124,7 +124,7 @@ class StageLoop:
             step=step,
             epoch=step / self._feed.schedule.steps_per_epoch,
             seconds=time.perf_counter() - began,
-            kd=self._spec.stage.kind == "kd",
+            goal=self._goal,
         )
         if self._metrics is not None:
             self._metrics.validation(said)

@@ -23,18 +23,20 @@ from training.data.corpus import Corpus, read_corpus
 from training.data.prepare import prepare
 from training.data.split import Split
 from training.data.tokenised import TokenisedCorpus
-from training.engine.launch import Record, launch
+from training.engine.launch import launch
 from training.engine.ledger import Ledger
 from training.engine.spec import StageSpec
 from training.engine.teaching import Teaching, teachers_of, weights_of
 from training.errors import CheckpointRefused, ModelRefused
 from training.recipe import StageSettings, TrainRecipe
+from training.report.metrics import METRICS_FILE
 from training.report.plots import plot_run
+from training.report.reading import Record
+from training.report.trackers import require_trackers
 from training.store.store import RowStore
 
 MODEL = "model"
 LINEAGE = "stillhouse.json"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def train(
     Raises:
         TrainingError: something is refused, or training failed; what was saved stays.
     """
+    require_trackers(recipe.tracking)
     corpus, tokens = tokenised_corpus(recipe)
     reports = []
     for stage in stages:
@@ -107,7 +110,7 @@ def train(
 
 def draw(recipe: TrainRecipe) -> list[Path]:
     """Plots every stage that has metrics, together; returns the pictures."""
-    files = {stage.name: stage_folder(recipe, stage) / METRICS for stage in recipe.stages}
+    files = {stage.name: stage_folder(recipe, stage) / METRICS_FILE for stage in recipe.stages}
     known = {name: file for name, file in files.items() if file.exists()}
     return plot_run(known, Path(recipe.output) / recipe.name / "plots", recipe.name)
 

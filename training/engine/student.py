@@ -36,8 +36,8 @@ class LossHead(nn.Module):
                 cause="Its logits are not a plain product with the head's weight.",
                 solution="Take a student of the Qwen2, Qwen3 or Llama kind.",
             )
-        self.weight = head.weight
-        self.workspace_bytes = workspace_bytes
+        self.weight: nn.Parameter = head.weight
+        self.workspace_bytes: int = workspace_bytes
 
     def forward(
         self, hidden_NH: Tensor, label_N: Tensor, targets: Sequence[SparseTargets], goal: Objective

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from training.losses.fused import RowStats
+from training.losses.objective import Objective
 from training.report.metrics import StepMetrics, ValidationMetrics
 
 if TYPE_CHECKING:
@@ -60,16 +61,17 @@ class Totals:
         seconds: float,
         mfu: float | None,
         capacity: int,
-        kd: bool,
+        goal: Objective,
     ) -> StepMetrics:
-        """The step's line in the metrics."""
+        """The step's line in the metrics; `kd` has the objective's T^2 in it."""
+        kd = goal.name != "ce"
         micro_batches = int(self.sums["micro_batches"])
         return StepMetrics(
             step=step,
             epoch=epoch,
             loss=self._mean("loss"),
             ce=self._mean("ce"),
-            kd=self._mean("kd") if kd else None,
+            kd=self._mean("kd") * goal.temperature**2 if kd else None,
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
             tokens=self.rows,
@@ -86,15 +88,18 @@ class Totals:
             fill=self.context_tokens / max(micro_batches * capacity, 1),
         )
 
-    def validation(self, *, step: int, epoch: float, seconds: float, kd: bool) -> ValidationMetrics:
+    def validation(
+        self, *, step: int, epoch: float, seconds: float, goal: Objective
+    ) -> ValidationMetrics:
         """The line of a validation."""
+        kd = goal.name != "ce"
         return ValidationMetrics(
             step=step,
             epoch=epoch,
             seconds=seconds,
             nll=self._mean("ce"),
             tokens=self.rows,
-            kd=self._mean("kd") if kd else None,
+            kd=self._mean("kd") * goal.temperature**2 if kd else None,
             teacher_mass=self._mean("teacher_mass") if kd else None,
             student_mass=self._mean("student_mass") if kd else None,
             agreement=self._mean("agree") if kd else None,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -71,20 +72,19 @@ def train_stage(spec: StageSpec) -> None:
     """Trains one stage on this rank, together with the others, and saves its model."""
     engine, feed = open_stage(spec)
     start = resume_point(spec, engine)
-    metrics = _metrics(spec, feed, start) if dist.get_rank() == 0 else None
     speed = Speed.of(engine.module.student, cuda=engine.device.type == "cuda")
-    outcome = StageLoop(spec, engine, feed, metrics, speed).run(start)
-    save_student(
-        engine,
-        spec.recipe.student,
-        spec.start,
-        spec.folder / "model",
-        turn_end=feed.corpus.meta["turn_end"]["id"],
-        lineage=spec.lineage,
-    )
-    if metrics is not None:
-        metrics.event("end", step=outcome.steps)
-        metrics.close()
+    with _metrics(spec, feed, start) if dist.get_rank() == 0 else nullcontext() as metrics:
+        outcome = StageLoop(spec, engine, feed, metrics, speed).run(start)
+        save_student(
+            engine,
+            spec.recipe.student,
+            spec.start,
+            spec.folder / "model",
+            turn_end=feed.corpus.meta["turn_end"]["id"],
+            lineage=spec.lineage,
+        )
+        if metrics is not None:
+            metrics.event("end", step=outcome.steps)
 
 
 def _metrics(spec: StageSpec, feed: Feed, start: int) -> MetricsWriter:

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from training.losses import torch_chunk
 from training.losses.objective import Objective
-from training.losses.sparse import Outcome
+from training.losses.sparse import RowResult
 from training.losses.table import RowTable, build_table
 from training.losses.targets import SparseTargets
 
@@ -30,7 +30,7 @@ Backend = Literal["auto", "torch", "triton"]
 Accumulate = Literal["float32", "weight"]
 
 _PRODUCT_BYTES = 16 * 2**20
-"""Of one slice of the weight's gradient where it is summed in another dtype than it is computed in."""
+"""Of one slice of the weight's gradient, where it is computed in one dtype and summed in another."""
 
 _TABLE_ENTRIES = 2**18
 """Ids of one table: so many rows are prepared at a time, whatever the chunks."""
@@ -40,10 +40,10 @@ _TABLE_ENTRIES = 2**18
 class RowStats:
     """What the loss was made of, per row: detached float32 [N], in nats where it is a loss.
 
-    - `ce`: the label's negative log-likelihood. `kd`: the weighted sum over teachers, without alpha
-      and T^2; 0 for `ce`.
-    - `teacher_mass`, `student_mass`: P and Q, both sides' mass on K at T = 1, averaged over teachers
-      by their weights; 0 where none speaks.
+    - `ce`: the label's negative log-likelihood. `kd`: the weighted sum over teachers, without
+      alpha and T^2; 0 for `ce`.
+    - `teacher_mass`, `student_mass`: P and Q, both sides' mass on K at T = 1, averaged over
+      teachers by their weights; 0 where none speaks.
     - `agree`: 1 where no id has a higher logit than the heaviest teacher's first id.
     - `kd_gradient`, `ce_gradient`: L1 norms over the vocabulary of the two parts of dL/dz, with
       their factors alpha T and 1 - alpha. Of several teachers it is the norm of their sum.
@@ -193,9 +193,9 @@ def _run(
         torch.mm(hidden_CH, weight_VH.t(), out=logits_CV)
         if bias_V is not None:
             logits_CV += bias_V
-        outcome = _sweep(logits_CV, table, settings, into.wanted)
-        loss_N[rows] = outcome.loss_N
-        _note(stats, rows, outcome, table)
+        result = _sweep(logits_CV, table, settings, into.wanted)
+        loss_N[rows] = result.loss_N
+        _note(stats, rows, result, table)
         _accumulate(into, rows, logits_CV, hidden_CH, weight_VH)
     return loss_N.sum(), *(getattr(stats, field.name) for field in fields(RowStats))
 
@@ -236,7 +236,7 @@ def _rows(target: SparseTargets, part: slice) -> SparseTargets:
     )
 
 
-def _sweep(logits_CV: Tensor, table: RowTable, settings: _Settings, want: bool) -> Outcome:
+def _sweep(logits_CV: Tensor, table: RowTable, settings: _Settings, want: bool) -> RowResult:
     if settings.triton:
         from training.losses import triton_kernels
 
@@ -244,14 +244,14 @@ def _sweep(logits_CV: Tensor, table: RowTable, settings: _Settings, want: bool) 
     return torch_chunk.sweep(logits_CV, table, settings.objective, want_gradient=want)
 
 
-def _note(stats: RowStats, rows: slice, outcome: Outcome, table: RowTable) -> None:
-    stats.ce[rows] = outcome.ce_N
-    stats.kd[rows] = outcome.kd_N
+def _note(stats: RowStats, rows: slice, result: RowResult, table: RowTable) -> None:
+    stats.ce[rows] = result.ce_N
+    stats.kd[rows] = result.kd_N
     stats.teacher_mass[rows] = (table.share_MN * table.mass_MN).sum(dim=0)
-    stats.student_mass[rows] = outcome.student_mass_N
-    stats.agree[rows] = outcome.agree_N
-    stats.kd_gradient[rows] = outcome.kd_gradient_N
-    stats.ce_gradient[rows] = outcome.ce_gradient_N
+    stats.student_mass[rows] = result.student_mass_N
+    stats.agree[rows] = result.agree_N
+    stats.kd_gradient[rows] = result.kd_gradient_N
+    stats.ce_gradient[rows] = result.ce_gradient_N
 
 
 def _accumulate(

@@ -9,7 +9,7 @@ At one row, with student q = softmax(z), teacher p, its k highest ids K and the 
 | --- | --- | --- |
 | `ce` | the label alone | q_v - 1[v = y] |
 | `renorm` | both sides brought to a sum of one over K | 1[K](q_v/Q - p_v/P) |
-| `tail_bucket` | KL(p, q) over K and one bucket for the rest | on K q_v - p_v, else q_v(1 - p_t/q_t) |
+| `tail_bucket` | KL(p, q) over K and a bucket | on K q_v - p_v, else q_v(1 - p_t/q_t) |
 | `label_tail` | p on K, and the label where it fell outside | q_v - w_v |
 | `sampled` | distinct draws from the teacher (arXiv 2503.16870) | q_v - w_v |
 | `reverse_tail` | KL(q, p) over K and the bucket | q_v(log(q_b/p_b) - KL), b the bin of v |
@@ -34,7 +34,7 @@ UNTEMPERED = frozenset({"label_tail", "sampled"})
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A row's loss is (1 - alpha) CE + alpha T^2 sum over teachers of weight x KD; `ce` is CE alone.
+    """A row's loss: (1 - alpha) CE + alpha T^2 sum over teachers of weight x KD; `ce`: CE alone.
 
     T^2 stands inside the differentiated value, so gradients keep their size as T changes (Hinton
     et al., arXiv 1503.02531, section 2). `beta` is read by `jsd_tail` only.

@@ -40,12 +40,8 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """Per row: loss, statistics, and the gradient.
-
-    dL/dz is `value_NE` at the table's ids and `factor_N` exp(z - rest's maximum) +
-    `tempered_factor_N` exp((z - rest's maximum)/T) elsewhere.
-    """
+class RowResult:
+    """Per row: the loss, and what `fused.RowStats` tells of how it came about."""
 
     loss_N: Tensor
     ce_N: Tensor
@@ -54,6 +50,13 @@ class Outcome:
     agree_N: Tensor
     kd_gradient_N: Tensor
     ce_gradient_N: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowGradient:
+    """dL/dz: `value_NE` at the table's ids; elsewhere `factor_N` exp(z - the rest's maximum) +
+    `tempered_factor_N` exp((z - the rest's maximum) / T)."""
+
     value_NE: Tensor
     factor_N: Tensor
     tempered_factor_N: Tensor | None
@@ -76,11 +79,13 @@ class _Part:
     rest_N: Tensor
 
 
-def evaluate(objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest) -> Outcome:
+def evaluate(
+    objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest
+) -> tuple[RowResult, RowGradient]:
     """Loss and gradient of N rows.
 
     Args:
-        z_NE: logits at the table's ids relative to the row's highest logit; -inf where the id is -1.
+        z_NE: logits at the table's ids relative to the row's highest; -inf where the id is -1.
         rest: everything else in the vocabulary, relative to the same.
     """
     student = _student(z_NE, rest.log_sum_N)
@@ -89,7 +94,6 @@ def evaluate(objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest) ->
     is_label_NE = _column(table.label_at_N, z_NE)
     ce, scale = objective.ce_factor, objective.kd_gradient_factor
     kd = _teachers(objective, table, z_NE, rest, student)
-    value_NE = ce * torch.where(is_label_NE, student.log_q_NE.expm1(), q_NE)
     rest_N, tempered_N = ce * student.log_rest_N.exp(), None
     if rest.tempered_N is None:
         rest_N = rest_N + scale * kd.rest_N
@@ -97,7 +101,7 @@ def evaluate(objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest) ->
         peak_N = rest.max_N / objective.temperature
         tempered_N = scale * kd.rest_N * _share(peak_N, rest.tempered_N)
     top_N = z_NE.gather(1, table.first_at_N.clamp(min=0)[:, None])[:, 0]
-    return Outcome(
+    result = RowResult(
         loss_N=ce * ce_N + objective.kd_factor * kd.kd_N,
         ce_N=ce_N,
         kd_N=kd.kd_N,
@@ -105,10 +109,10 @@ def evaluate(objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest) ->
         agree_N=((table.first_at_N >= 0) & (top_N >= 0)).to(z_NE.dtype),
         kd_gradient_N=scale * (kd.gradient_NE.abs().sum(dim=1) + kd.rest_N.abs()),
         ce_gradient_N=-2 * ce * torch.expm1(-ce_N),
-        value_NE=value_NE + scale * kd.gradient_NE,
-        factor_N=rest_N * _share(rest.max_N, rest.log_sum_N),
-        tempered_factor_N=tempered_N,
     )
+    value_NE = ce * torch.where(is_label_NE, student.log_q_NE.expm1(), q_NE)
+    value_NE += scale * kd.gradient_NE
+    return result, RowGradient(value_NE, rest_N * _share(rest.max_N, rest.log_sum_N), tempered_N)
 
 
 def _student_mass(table: RowTable, q_NE: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The few ids of each row that matter, once each, and what every teacher says of them.
 
-In: labels and the `SparseTargets` of all teachers. Out: a `RowTable` over the union of the label and
-every teacher's K, with each teacher's distribution at the objective's temperature, summing to one.
-Whatever comes after is elementwise over that table: no id is ever looked up again. It depends on no
-student, so it is made for many chunks of logits at once.
+In: labels and the `SparseTargets` of all teachers. Out: a `RowTable` over the union of the label
+and every teacher's K, with each teacher's distribution at the objective's temperature, summing to
+one. Whatever comes after is elementwise over that table: no id is ever looked up again. It depends
+on no student, so it is made for many chunks of logits at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One chunk of logits in plain torch: loss, and the logits turned into their gradient in place.
 
-In: logits [C, V] in any float dtype and the chunk's table. Out: the rows' `Outcome`; the buffer then
-holds dL/dz, or nothing of use where no gradient is wanted. The vocabulary is swept in blocks of a few
-rows that fit a processor's cache, in float32 (float64 for float64 logits) whatever the logits' dtype.
+In: logits [C, V] in any float dtype and the chunk's table. Out: the rows' results; the buffer
+then holds dL/dz, or nothing of use where no gradient is wanted. The vocabulary is swept in blocks
+of a few rows that fit a processor's cache, in float32 (float64 for float64 logits) whatever the
+logits' dtype.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from training.losses.objective import BUCKETED, Objective
-from training.losses.sparse import Outcome, Rest, evaluate
+from training.losses.sparse import Rest, RowGradient, RowResult, evaluate
 from training.losses.table import RowTable
 
 BLOCK_BYTES = 8 * 2**20
@@ -26,7 +27,7 @@ def block_rows(vocabulary: int) -> int:
 
 
 def scratch_bytes(vocabulary: int, dtype: torch.dtype, objective: Objective) -> int:
-    """What `sweep` needs besides the logits themselves: at most one block converted, one tempered."""
+    """What `sweep` needs besides the logits: a block converted, where it must be, and a tempered one."""
     work = 8 if dtype == torch.float64 else 4
     blocks = int(dtype not in (torch.float32, torch.float64)) + int(tempered_tail(objective))
     return blocks * work * vocabulary * block_rows(vocabulary)
@@ -39,7 +40,7 @@ def tempered_tail(objective: Objective) -> bool:
 
 def sweep(
     logits_CV: Tensor, table: RowTable, objective: Objective, *, want_gradient: bool
-) -> Outcome:
+) -> RowResult:
     """Loss of C rows, and dL/dz in place of `logits_CV` where `want_gradient`."""
     work = torch.float64 if logits_CV.dtype == torch.float64 else torch.float32
     label_C1 = table.id_NE.gather(1, table.label_at_N[:, None])
@@ -59,13 +60,13 @@ def sweep(
         if tempered_C is None
         else tempered_C.log() + peak_C / objective.temperature,
     )
-    outcome = evaluate(objective, table, z_CE - top_C[:, None], rest)
+    result, gradient = evaluate(objective, table, z_CE - top_C[:, None], rest)
     if want_gradient:
-        _scale(logits_CV, outcome, objective, work)
-        at_label_CE = outcome.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
-        value_CE = torch.where(padding_CE, at_label_CE, outcome.value_NE)
+        _scale(logits_CV, gradient, objective, work)
+        at_label_CE = gradient.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
+        value_CE = torch.where(padding_CE, at_label_CE, gradient.value_NE)
         logits_CV.scatter_(1, id_CE, value_CE.to(logits_CV.dtype))
-    return outcome
+    return result
 
 
 def _sums(
@@ -89,16 +90,18 @@ def _sums(
     return max_C, sum_C, tempered_C
 
 
-def _scale(logits_CV: Tensor, outcome: Outcome, objective: Objective, work: torch.dtype) -> None:
+def _scale(
+    logits_CV: Tensor, gradient: RowGradient, objective: Objective, work: torch.dtype
+) -> None:
     power = 1 / objective.temperature
     for rows in _blocks(logits_CV):
         block = logits_CV[rows].to(work)
-        if outcome.tempered_factor_N is None:
-            block.mul_(outcome.factor_N[rows, None])
+        if gradient.tempered_factor_N is None:
+            block.mul_(gradient.factor_N[rows, None])
         else:
             tempered = block.pow(power)
-            block.mul_(outcome.factor_N[rows, None])
-            block.addcmul_(tempered, outcome.tempered_factor_N[rows, None])
+            block.mul_(gradient.factor_N[rows, None])
+            block.addcmul_(tempered, gradient.tempered_factor_N[rows, None])
         if block.dtype != logits_CV.dtype:
             logits_CV[rows] = block
 

@@ -72,22 +72,24 @@ def stage_work(
         samples = min(samples, steps * stage.samples_per_step)
     tokens = samples * corpus.tokens_per_sample
     rows = tokens * corpus.response_share
-    pairs = samples * corpus.pairs
-    body = forward_flops(shape, tokens, pairs, 0)
-    head = shape.flops_per_row * rows
-    flops = body * _body_passes(student) + head * 3
-    if student.lora is not None:
-        # The head is frozen too: its backward pass is towards the hidden states only. Adapters
-        # run forward (again under checkpointing) and backward beside the frozen projections.
-        adapters = shape.adapter_parameters(student.lora.rank, student.lora.targets)
-        flops += 2 * adapters * tokens * (_body_passes(student) + 1) - head
+    flops = training_flops(shape, student, tokens, samples * corpus.pairs, rows)
     return Work(stage.name, stage.kind, samples, tokens, rows, flops, ranks, steps)
 
 
-def _body_passes(student: StudentSettings) -> int:
-    """Forward passes that one step's work on the body amounts to."""
-    backward = 2 if student.lora is None else 1
-    return 1 + backward + (1 if student.gradient_checkpointing else 0)
+def training_flops(
+    shape: Shape, student: StudentSettings, tokens: float, pairs: float, rows: float
+) -> float:
+    """FLOPs of forward and backward passes; frozen weights get no gradient of their own."""
+    projections, attention = shape.flops_per_token * tokens, shape.flops_per_pair * pairs
+    head = shape.flops_per_row * rows
+    again = 1 if student.gradient_checkpointing else 0
+    if student.lora is None:
+        flops = (3 + again) * (projections + attention) + 3 * head
+        # Recomputation stops at the last tensor that is wanted: a layer's last product never is.
+        return flops - again * 2 * shape.layers * shape.intermediate * shape.hidden * tokens
+    adapters = 2 * shape.adapter_parameters(student.lora.rank, student.lora.targets) * tokens
+    flops = (2 + again) * projections + (3 + again) * (attention + adapters)
+    return flops + 2 * head
 
 
 def hours_on(work: Work, gpu: Gpu, mfu: tuple[float, float], price: float | None) -> Hours:

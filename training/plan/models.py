@@ -87,7 +87,8 @@ class Shape:
             layers=config["num_hidden_layers"],
             heads=heads,
             kv_heads=config.get("num_key_value_heads") or heads,
-            head_size=config.get("head_dim") or hidden // heads,
+            # Left out of a file, transformers takes 128 for Qwen3 whatever the other sizes.
+            head_size=config.get("head_dim") or (128 if kind == "qwen3" else hidden // heads),
             intermediate=config["intermediate_size"],
             vocabulary=config["vocab_size"],
             positions=int(config.get("max_position_embeddings") or 0),

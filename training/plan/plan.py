@@ -61,6 +61,7 @@ class Plan:
     works: list[Work]
     mfu: tuple[float, float]
     hours: list[dict[str, Hours]]
+    warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """The plan for programs: bytes, FLOPs, hours and US dollars, as the keys say."""
@@ -85,6 +86,7 @@ class Plan:
             "corpus": None
             if self.corpus is None
             else asdict(self.corpus) | {"tokens": self.corpus.tokens, "rows": self.corpus.rows},
+            "warnings": self.warnings,
             "assumed_mfu": list(self.mfu),
             "works": [
                 asdict(work) | {"on": {key: asdict(each) for key, each in hours.items()}}
@@ -141,7 +143,18 @@ def make_plan(
             {gpu.key: hours_on(work, gpu, shares, priced.get(gpu.key)) for gpu in GPUS}
             for work in works
         ],
+        warnings=_warnings(recipe, [student, *(each.source for each in teachers)]),
     )
+
+
+def _warnings(recipe: TrainRecipe, models: list[Source]) -> list[str]:
+    context = recipe.data.context
+    return [
+        f"data.context is {context:,} tokens, {each.name} was configured for "
+        f"{each.shape.positions:,}"
+        for each in models
+        if 0 < each.shape.positions < context
+    ]
 
 
 def _ranks(engine: EngineSettings) -> int:

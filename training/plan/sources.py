@@ -21,14 +21,16 @@ from training.recipe import ModelSettings
 class Source:
     """A model as far as a plan needs it.
 
-    `tokenizer` names what its ids mean (a fingerprint, or a family), None where nothing says so;
-    `tokens` is the highest id plus one. `licence` is None where it is not known.
+    What its ids mean is said by `fingerprint` (of a tokenizer on this machine) and by `family` (of a
+    known model), each None where nothing says so; `tokens` is the highest id plus one. `licence` is
+    None where it is not known.
     """
 
     name: str
     shape: Shape
     found: str
-    tokenizer: str | None
+    family: str | None
+    fingerprint: str | None
     tokens: int | None
     licence: str | None
 
@@ -41,17 +43,16 @@ def find_model(settings: ModelSettings) -> Source:
             configuration is broken, or it is of a kind that cannot be counted.
     """
     known = KNOWN.get(settings.model)
+    family, licence = (TOKENIZER, known.licence) if known else (None, None)
     folder = _folder(settings)
     if folder is not None:
         shape = Shape.of(_read(folder / "config.json"), settings.model)
-        tokenizer, tokens = _tokenizer(folder)
-        if tokenizer is None and known is not None:
-            tokenizer, tokens = TOKENIZER, TOKENS
-        licence = known.licence if known else None
-        return Source(settings.model, shape, "config.json", tokenizer, tokens, licence)
+        fingerprint, tokens = _tokenizer(folder)
+        if tokens is None and known is not None:
+            tokens = TOKENS
+        return Source(settings.model, shape, "config.json", family, fingerprint, tokens, licence)
     if known is not None:
-        found = "built-in table"
-        return Source(known.name, known.shape, found, TOKENIZER, TOKENS, known.licence)
+        return Source(known.name, known.shape, "built-in table", family, None, TOKENS, licence)
     raise ModelRefused(
         f"The configuration of '{settings.model}' is not at hand.",
         cause="It is no folder with config.json, not in the hub's local cache, and none of the "

@@ -13,15 +13,17 @@ from typing import Literal
 from training.plan.sources import Source
 
 
+Verdict = Literal["same", "different", "unknown"]
+
+
 @dataclass(frozen=True, slots=True)
 class VocabularyCheck:
     """One student × teacher pair. `shared_width` is the number of rows both embeddings have."""
 
     teacher: str
-    verdict: Literal["same", "different", "unknown"]
+    verdict: Verdict
     student_width: int
     teacher_width: int
-    tokens: int | None
     text: str
 
     @property
@@ -32,21 +34,29 @@ class VocabularyCheck:
 
 def check_vocabulary(student: Source, teacher: Source, name: str) -> VocabularyCheck:
     """Compares a recipe's student with its teacher called `name`."""
-    widths = student.shape.vocabulary, teacher.shape.vocabulary
-    if student.tokenizer is None or teacher.tokenizer is None:
-        verdict, text = "unknown", _unknown(student, teacher)
-    elif student.tokenizer == teacher.tokenizer:
-        verdict, text = "same", _same(student, teacher)
-    elif student.found != teacher.found:
-        # One is known by its family, the other by a fingerprint: these cannot be compared.
-        verdict, text = "unknown", _unknown(student, teacher)
-    else:
-        verdict = "different"
+    verdict = _verdict(student, teacher)
+    if verdict == "same":
+        text = _same(student, teacher)
+    elif verdict == "different":
         text = (
             "different tokenizers: ids are mapped by token string at capture, which refuses where "
             "too little of the corpus can be said in the teacher's tokens"
         )
-    return VocabularyCheck(name, verdict, *widths, tokens=student.tokens, text=text)  # type: ignore[arg-type]
+    else:
+        without = " and ".join(each.name for each in (student, teacher) if not each.fingerprint)
+        text = (
+            f"cannot be told without the tokenizer of {without}; the capture compares them before "
+            "it begins"
+        )
+    widths = student.shape.vocabulary, teacher.shape.vocabulary
+    return VocabularyCheck(name, verdict, *widths, text=text)
+
+
+def _verdict(student: Source, teacher: Source) -> Verdict:
+    """Fingerprints are proof; without both of them, one family of known models will do."""
+    if student.fingerprint and teacher.fingerprint:
+        return "same" if student.fingerprint == teacher.fingerprint else "different"
+    return "same" if student.family and student.family == teacher.family else "unknown"
 
 
 def _same(student: Source, teacher: Source) -> str:
@@ -57,11 +67,3 @@ def _same(student: Source, teacher: Source) -> str:
     text += f": ids below {min(ours, theirs):,} are shared"
     owner = "teacher" if theirs > ours else "student"
     return f"{text}; {abs(ours - theirs):,} padded ids of the {owner} are left out"
-
-
-def _unknown(student: Source, teacher: Source) -> str:
-    without = [e.name for e in (student, teacher) if e.found != "config.json" or not e.tokenizer]
-    return (
-        "cannot be told without the tokenizer of " + " and ".join(without or [teacher.name]) + "; "
-        "the capture compares them before it begins"
-    )
