@@ -171,6 +171,37 @@ def capture(
     raise typer.Exit(capture_command(recipe, set_ or [], teacher or [], json))
 
 
+@train_app.command("plan")
+def train_plan(
+    recipe: TrainRecipePath,
+    set_: Set = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training samples; the manifest's rows otherwise.")
+    ] = None,
+    tokens_per_sample: Annotated[
+        int | None, typer.Option(min=2, help="Prompt and response; estimated otherwise.")
+    ] = None,
+    response_share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of response tokens.")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="Assumed share of a GPU's peak.")
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(help="Dollars per GPU hour, e.g. H100=2.5.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what a recipe will need, from configurations alone: memory, tokens, hours, cost."""
+    from cli.train_plan import plan_command
+
+    raise typer.Exit(
+        plan_command(
+            recipe, set_ or [], samples, tokens_per_sample, response_share, mfu, price or [], json
+        )
+    )
+
+
 @train_app.command("sft")
 def train_sft(
     recipe: TrainRecipePath, set_: Set = None, restart: Restart = False, json: Json = False

@@ -59,7 +59,7 @@ class ModelSettings(_Section):
 
 
 class LoraSettings(_Section):
-    """Low-rank adapters in place of all weights (arXiv 2106.09685); a saved stage has them merged."""
+    """Low-rank adapters in place of all weights (arXiv 2106.09685), merged when a stage ends."""
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
@@ -192,6 +192,11 @@ class TrainRecipe(BaseModel):
 
     def _teachers_fit(self, stage: StageSettings) -> None:
         for rule in stage.teachers:
+            if "difficulty" in rule.where and self.corpus.db is None:
+                raise ValueError(
+                    f"stage '{stage.name}' chooses teachers by difficulty, which is a score in the "
+                    "corpus: give `corpus.db`"
+                )
             if rule.teacher not in self.teachers:
                 known = ", ".join(sorted(self.teachers)) or "none"
                 raise ValueError(

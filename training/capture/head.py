@@ -2,19 +2,23 @@
 
 In: hidden states of predicting rows, and their labels. Out: per row the k most probable ids, the
 tail mass, log Z at other temperatures and the label's negative log-likelihood, or draws. Rows go
-through the head in chunks as large as a workspace allows, into one float32 buffer that is used
-again and again; everything after the product works in place on it.
+through the head in chunks as large as a workspace allows; logits are float32 whatever the weights
+are, and everything after the product works in place on them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 BLOCK = 64
 MIB = 2**20
+_onednn_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,53 +62,45 @@ class RowHead:
     ) -> None:
         # There is no product of bfloat16 into float32 on a CPU, and bfloat16 logits would be off
         # by up to 2^-9 of their size: 0.06 nats at a logit of 30.
-        upcast = weight_VH.dtype is not torch.float32 and weight_VH.device.type == "cpu"
-        self._weight_HV = (weight_VH.float() if upcast else weight_VH).T
+        on_cpu = weight_VH.device.type == "cpu"
+        self._weight_VH = weight_VH.float() if on_cpu else weight_VH
         self._bias_V = None if bias_V is None else bias_V.float()
         self._k, self._temperatures = k, temperatures
         self.size = weight_VH.shape[0]
-        self._width = -(-self.size // BLOCK) * BLOCK
-        buffers = 2 if temperatures else 1
-        rows = max(1, workspace_mib * MIB // (4 * self._width * buffers))
-        shape = (buffers, rows, self._width)
-        self._buffer_BCW = torch.empty(shape, dtype=torch.float32, device=weight_VH.device)
-
-    @property
-    def rows_per_chunk(self) -> int:
-        """How many rows go through the head at once."""
-        return int(self._buffer_BCW.shape[1])
+        copies = 2 if temperatures else 1
+        self.rows_per_chunk = max(1, workspace_mib * MIB // (4 * self.size * copies))
 
     def _chunks(self, hidden_NH: Tensor) -> list[slice]:
         rows = self.rows_per_chunk
         return [slice(begin, begin + rows) for begin in range(0, max(len(hidden_NH), 1), rows)]
 
     def logits(self, hidden_CH: Tensor) -> Tensor:
-        """The rows' logits in the buffer: float32 [C, W], -inf beyond the vocabulary."""
-        x_CW = self._buffer_BCW[0, : len(hidden_CH)]
-        x_CV = x_CW[:, : self.size]
-        if self._weight_HV.dtype is torch.float32:
-            torch.mm(hidden_CH.float(), self._weight_HV, out=x_CV)
+        """The rows' logits: float32 [C, V], a fresh tensor."""
+        weight_VH = self._weight_VH
+        if weight_VH.dtype is not torch.float32:
+            x_CV = torch.mm(hidden_CH, weight_VH.T, out_dtype=torch.float32)
+        elif weight_VH.is_cuda or _onednn_linear is None:
+            x_CV = torch.mm(hidden_CH, weight_VH.T)
         else:
-            torch.mm(hidden_CH, self._weight_HV, out_dtype=torch.float32, out=x_CV)
-        if self._bias_V is not None:
-            x_CV.add_(self._bias_V)
-        x_CW[:, self.size :].fill_(-torch.inf)
-        return x_CW
+            # What torch calls for a float32 product, MKL, is half as fast as oneDNN on an AMD CPU:
+            # 188 against 343 GFLOP/s on two cores with AVX-512 at a hidden size of 896.
+            x_CV = _onednn_linear(hidden_CH.float(), weight_VH, None, "none", [], "")
+        return x_CV if self._bias_V is None else x_CV.add_(self._bias_V)
 
     def top_k(self, hidden_NH: Tensor, label_N: Tensor) -> RowScores:
         """The k most probable ids of every row, with tail, normalisers and the labels' NLL."""
         return _joined([self._top_k(hidden_NH[c], label_N[c]) for c in self._chunks(hidden_NH)])
 
     def _top_k(self, hidden_CH: Tensor, label_C: Tensor) -> RowScores:
-        x_CW = self.logits(hidden_CH)
-        top_CK, id_CK = top_of(x_CW, min(self._k, self.size))
-        label_C = x_CW.gather(1, label_C[:, None])[:, 0]
+        x_CV = self.logits(hidden_CH)
+        top_CK, id_CK = top_of(x_CV, min(self._k, self.size))
+        label_C = x_CV.gather(1, label_C[:, None])[:, 0]
         largest_C1 = top_CK[:, :1].clone()
         # With the head's entries gone the tail is a sum, not a small difference of large ones.
-        x_CW.scatter_(1, id_CK, -torch.inf).sub_(largest_C1)
+        x_CV.scatter_(1, id_CK, -torch.inf).sub_(largest_C1)
         top_CK = (top_CK - largest_C1).double()
-        log_z = [self._log_sum(x_CW, top_CK, temperature) for temperature in self._temperatures]
-        tail_C = x_CW.exp_().sum(1, dtype=torch.float32).double()
+        log_z = [_log_sum(x_CV, top_CK, temperature) for temperature in self._temperatures]
+        tail_C = x_CV.exp_().sum(1).double()
         log_s_C = (top_CK.exp().sum(1) + tail_C).log()
         log_p_CK = top_CK - log_s_C[:, None]
         z_TC = [z_C - log_s_C / t for z_C, t in zip(log_z, self._temperatures, strict=True)]
@@ -115,12 +111,6 @@ class RowHead:
             log_z_TN=torch.stack(z_TC).float() if z_TC else log_s_C.new_empty((0, len(log_s_C))),
             nll_N=(log_s_C - (label_C - largest_C1[:, 0]).double()).float(),
         )
-
-    def _log_sum(self, x_CW: Tensor, top_CK: Tensor, temperature: float) -> Tensor:
-        """log of the sum of exp(x/T), the head's entries included; float64 [C]."""
-        y_CW = self._buffer_BCW[1, : len(x_CW)]
-        tail_C = torch.mul(x_CW, 1 / temperature, out=y_CW).exp_().sum(1).double()
-        return ((top_CK / temperature).exp().sum(1) + tail_C).log()
 
     def draws(self, hidden_NH: Tensor, label_N: Tensor, uniform_ND: Tensor) -> RowScores:
         """Draws from the distribution itself (arXiv 2503.16870, with the proposal at T = 1).
@@ -139,16 +129,18 @@ class RowHead:
         )
 
     def _draws(self, hidden_CH: Tensor, label_C: Tensor, uniform_CD: Tensor) -> RowScores:
-        x_CW = self.logits(hidden_CH)
-        x_CW.sub_(x_CW.amax(1, keepdim=True))
-        label_C = x_CW.gather(1, label_C[:, None])[:, 0].double()
-        p_CBE = x_CW.exp_().view(len(x_CW), self._width // BLOCK, BLOCK)
+        x_CV = self.logits(hidden_CH)
+        x_CV.sub_(x_CV.amax(1, keepdim=True))
+        label_C = x_CV.gather(1, label_C[:, None])[:, 0].double()
+        p_CBE = pad(x_CV.exp_(), (0, -self.size % BLOCK)).view(
+            len(x_CV), -(-self.size // BLOCK), BLOCK
+        )
         # By block first: the running sum over 152 k entries would need float64 throughout.
         below_CB = p_CBE.sum(2).double().cumsum(1)
         total_C1 = below_CB[:, -1:]
         id_CD = _inverse(p_CBE, below_CB, uniform_CD * total_C1)
         id_CK, count_CK = _counted(id_CD)
-        log_p_CK = count_CK.double().log() - torch.tensor(float(id_CD.shape[1])).log()
+        log_p_CK = count_CK.double().log() - math.log(id_CD.shape[1])
         return RowScores(
             id_NK=id_CK.int(),
             log_p_NK=log_p_CK.float(),
@@ -158,22 +150,30 @@ class RowHead:
         )
 
 
-def top_of(x_CW: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _log_sum(x_CV: Tensor, top_CK: Tensor, temperature: float) -> Tensor:
+    """log of the sum of exp(x/T) over `x_CV` and the head's entries beside it; float64 [C]."""
+    tail_C = (x_CV / temperature).exp_().sum(1).double()
+    return ((top_CK / temperature).exp().sum(1) + tail_C).log()
+
+
+def top_of(x_CV: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row and their positions; of equal ones the lowest position first.
 
-    W must be a multiple of `BLOCK`. The k largest lie in the k blocks with the largest maxima
-    (ordered by maximum, then position: an entry outside them has k entries before it), so one
-    pass over the logits suffices and the selection works on a few thousand numbers per row.
+    The k largest lie in the k blocks with the largest maxima (ordered by maximum, then position:
+    an entry outside them has k entries before it) or in what is too short for a block. So one pass
+    over the logits suffices, and the selection works on a few thousand numbers per row.
     """
-    x_CBE = x_CW.view(len(x_CW), x_CW.shape[1] // BLOCK, BLOCK)
-    block_CB = x_CBE.amax(2)
-    blocks = min(k, block_CB.shape[1])
-    chosen_Cb = _order(block_CB, torch.arange(block_CB.shape[1], device=x_CW.device), blocks)
-    candidate_CE = x_CBE.gather(1, chosen_Cb[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
-    within_E = torch.arange(BLOCK, device=x_CW.device)
-    position_CE = (chosen_Cb[:, :, None] * BLOCK + within_E).flatten(1)
-    best_CK = _order(candidate_CE, position_CE, k)
-    return candidate_CE.gather(1, best_CK), position_CE.gather(1, best_CK)
+    blocks = x_CV.shape[1] // BLOCK
+    x_CBE = x_CV[:, : blocks * BLOCK].view(len(x_CV), blocks, BLOCK)
+    place_V = torch.arange(x_CV.shape[1], device=x_CV.device)
+    chosen_Cb = _order(x_CBE.amax(2), place_V[:blocks], min(k, blocks))
+    inside_CbE = x_CBE.gather(1, chosen_Cb[:, :, None].expand(-1, -1, BLOCK))
+    place_CbE = chosen_Cb[:, :, None] * BLOCK + place_V[:BLOCK]
+    rest_CE = place_V[blocks * BLOCK :].expand(len(x_CV), -1)
+    value_CE = torch.cat([inside_CbE.flatten(1), x_CV[:, blocks * BLOCK :]], dim=1)
+    place_CE = torch.cat([place_CbE.flatten(1), rest_CE], dim=1)
+    best_CK = _order(value_CE, place_CE, k)
+    return value_CE.gather(1, best_CK), place_CE.gather(1, best_CK)
 
 
 def _order(value_CE: Tensor, position_CE: Tensor, k: int) -> Tensor:
@@ -211,7 +211,7 @@ def _counted(id_CD: Tensor) -> tuple[Tensor, Tensor]:
 
 def _padded(values_CK: Tensor, k: int, filler: float) -> Tensor:
     missing = k - values_CK.shape[1]
-    return torch.nn.functional.pad(values_CK, (0, missing), value=filler) if missing else values_CK
+    return pad(values_CK, (0, missing), value=filler) if missing else values_CK
 
 
 def _joined(parts: list[RowScores]) -> RowScores:

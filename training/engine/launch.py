@@ -162,7 +162,7 @@ class _Follower:
 
 
 def _begins(record: Record) -> bool:
-    return record["kind"] == "event" and record["name"] == "begin"
+    return bool(record["kind"] == "event" and record["name"] == "begin")
 
 
 def _free_port() -> int:

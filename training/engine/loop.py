@@ -9,7 +9,6 @@ ranks together, so that loss and gradient do not depend on how the work is cut.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,16 +22,7 @@ from training.engine.speed import Speed
 from training.engine.tally import Tally
 from training.errors import NotFinite
 from training.losses.objective import Objective
-from training.report.metrics import MetricsWriter, StepMetrics, ValidationMetrics
-
-
-@dataclass(frozen=True, slots=True)
-class StageOutcome:
-    """How a stage ended: steps taken in all, and what the last one said."""
-
-    steps: int
-    last: StepMetrics | None
-    validation: ValidationMetrics | None
+from training.report.metrics import MetricsWriter, StepMetrics
 
 
 class StageLoop:
@@ -54,26 +44,24 @@ class StageLoop:
         self._speed = speed
         self._checkpoints = spec.folder / "checkpoints"
 
-    def run(self, start: int) -> StageOutcome:
+    def run(self, start: int) -> int:
         """Takes the steps from `start` on; checkpoints and validates on the way and at the end.
+        Returns how many steps the stage has.
 
         Raises:
             NotFinite: a loss or a gradient norm is NaN or infinite; nothing is saved after it.
         """
         settings, steps = self._spec.recipe.engine, self._feed.schedule.steps
-        last, validation = None, None
         for step in range(start, steps):
-            last = self._step(step)
+            taken = self._step(step)
             done = step + 1
             if self._metrics is not None:
-                self._metrics.step(last)
+                self._metrics.step(taken)
             if done % settings.validate_every == 0 or done == steps:
-                validation = self.validate(done)
+                self.validate(done)
             if done % settings.checkpoint_every == 0 or done == steps:
                 self._save(done)
-        if validation is None:
-            validation = self.validate(steps)
-        return StageOutcome(steps, last, validation)
+        return steps
 
     def _step(self, step: int) -> StepMetrics:
         began = time.perf_counter()
@@ -109,10 +97,10 @@ class StageLoop:
             goal=self._goal,
         )
 
-    def validate(self, step: int) -> ValidationMetrics | None:
-        """Mean figures over the held-out families; None where none are held out."""
+    def validate(self, step: int) -> None:
+        """Writes mean figures over the held-out families, where some are held out."""
         if not self._feed.has_validation:
-            return None
+            return
         began = time.perf_counter()
         self._engine.eval()
         tally = Tally(self._feed.device)
@@ -128,7 +116,6 @@ class StageLoop:
         )
         if self._metrics is not None:
             self._metrics.validation(said)
-        return said
 
     def _save(self, step: int) -> None:
         keep = self._spec.recipe.engine.keep_checkpoints

@@ -251,7 +251,7 @@ def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus
     teaching = Teaching(
         store=RowStore.open(recipe.capture.store),
         sources=tuple(rows_source(recipe, name, tokens) for name in names),
-        weight_TE=weights_of(stage, [tokens.columns(number) for number in range(len(tokens))]),
+        weight_TE=weights_of(stage, tokens.columns, len(tokens)),
         temperature=stage.temperature,
         width=config.get_text_config().vocab_size,
     )

@@ -8,7 +8,7 @@ is meant for, or whose rows are not in the store, is refused before training beg
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,25 +33,30 @@ def teachers_of(stage: StageSettings) -> list[str]:
     return list(dict.fromkeys(rule.teacher for rule in stage.teachers))
 
 
-def weights_of(stage: StageSettings, columns: Sequence[Columns]) -> NDArray[np.float32]:
+def weights_of(
+    stage: StageSettings, columns: Callable[[int], Columns], examples: int
+) -> NDArray[np.float32]:
     """What each of `teachers_of` counts at each example: float32 [teachers, examples].
 
-    At every example the weights of the teachers that are meant for it sum to one.
+    At every example the weights of the teachers that are meant for it sum to one. `columns` gives
+    an example's columns by its number.
 
     Raises:
         RowsRefused: some example is meant for no teacher.
     """
     teachers = teachers_of(stage)
-    weights = np.zeros((len(teachers), len(columns)))
-    for rule in stage.teachers:
-        meant = np.array([_meant(rule, each) for each in columns])
-        weights[teachers.index(rule.teacher)] += rule.weight * meant
+    rules = [(teachers.index(rule.teacher), rule) for rule in stage.teachers]
+    weights = np.zeros((len(teachers), examples))
+    for number in range(examples):
+        said = columns(number)
+        for teacher, rule in rules:
+            weights[teacher, number] += rule.weight * _meant(rule, said)
     sums = weights.sum(axis=0)
     orphans = np.flatnonzero(sums == 0)
     if len(orphans):
         raise RowsRefused(
-            f"{len(orphans)} of {len(columns)} examples have no teacher in stage '{stage.name}'.",
-            cause=f"No rule is meant for, say, {dict(columns[int(orphans[0])])}.",
+            f"{len(orphans)} of {examples} examples have no teacher in stage '{stage.name}'.",
+            cause=f"No rule is meant for, say, {dict(columns(int(orphans[0])))}.",
             solution="Add a rule without `where`, or one for those values; without a teacher an "
             "example would fall back to plain loss, which KD never does.",
         )

@@ -33,6 +33,7 @@ from training.engine.speed import Speed
 from training.engine.student import Trainee, load_student
 from training.engine.teaching import Teaching
 from training.engine.tether import end_with_parent
+from training.errors import LaunchFailed
 from training.report.metrics import MetricsWriter
 
 MIB = 2**20
@@ -54,6 +55,13 @@ def connect() -> None:
 def open_stage(spec: StageSpec) -> tuple[Any, Feed]:
     """The stage's DeepSpeed engine and this rank's feed."""
     recipe, stage = spec.recipe, spec.stage
+    if dist.get_world_size() != recipe.engine.ranks:
+        raise LaunchFailed(
+            f"{dist.get_world_size()} ranks were started, not {recipe.engine.ranks} as the recipe "
+            "says.",
+            cause="The hostfile names another number of devices.",
+            solution="Set engine.ranks to the number of devices on all hosts together.",
+        )
     engine = _engine(spec)
     corpus = TokenisedCorpus.open(spec.corpus)
     world = dist.get_world_size()
@@ -74,7 +82,7 @@ def train_stage(spec: StageSpec) -> None:
     start = resume_point(spec, engine)
     speed = Speed.of(engine.module.student, cuda=engine.device.type == "cuda")
     with _metrics(spec, feed, start) if dist.get_rank() == 0 else nullcontext() as metrics:
-        outcome = StageLoop(spec, engine, feed, metrics, speed).run(start)
+        steps = StageLoop(spec, engine, feed, metrics, speed).run(start)
         save_student(
             engine,
             spec.recipe.student,
@@ -84,7 +92,7 @@ def train_stage(spec: StageSpec) -> None:
             lineage=spec.lineage,
         )
         if metrics is not None:
-            metrics.event("end", step=outcome.steps)
+            metrics.event("end", step=steps)
 
 
 def _metrics(spec: StageSpec, feed: Feed, start: int) -> MetricsWriter:

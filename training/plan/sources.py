@@ -21,9 +21,9 @@ from training.recipe import ModelSettings
 class Source:
     """A model as far as a plan needs it.
 
-    What its ids mean is said by `fingerprint` (of a tokenizer on this machine) and by `family` (of a
-    known model), each None where nothing says so; `tokens` is the highest id plus one. `licence` is
-    None where it is not known.
+    What its ids mean is said by `fingerprint` (of a tokenizer on this machine) and by `family` (of
+    a known model), each None where nothing says so; `tokens` is the highest id plus one. `licence`
+    is None where it is not known.
     """
 
     name: str

@@ -26,8 +26,8 @@ RULE = (
     f"characters: {PER_LATIN} tokens each in Latin scripts, {PER_HAN} Han, {PER_OTHER} kana and "
     f"others, {PER_TURN} per turn; an estimate, no tokenizer was asked"
 )
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_LATIN = re.compile(r"[\x00-\u024f\u2000-\u206f]")
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
+_LATIN = re.compile(r"[\x00-\u024f\u2000-\u206f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def estimate_tokens(recipe: TrainRecipe, options: TokenOptions) -> TokenEstimate
 
 def text_tokens(text: str) -> float:
     """Tokens of a text by the rule above."""
-    han, latin = len(_HAN.findall(text)), len(_LATIN.findall(text))
+    han, latin = (sum(map(len, runs.findall(text))) for runs in (_HAN, _LATIN))
     return PER_HAN * han + PER_LATIN * latin + PER_OTHER * (len(text) - han - latin)
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 from training.plan.sources import Source
 
-
 Verdict = Literal["same", "different", "unknown"]
 
 

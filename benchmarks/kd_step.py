@@ -1,0 +1,321 @@
+"""A step of distillation against our own SFT step and against TRL's, on one packed batch, in one run.
+
+A step is forward and backward of the whole model: body, head, loss, gradients of every weight. What
+is the same for all (optimizer, clipping) is left out, since it would only bring the ratios nearer to
+one; so are DeepSpeed, one process being enough, and the reading of teacher rows, which the feed does
+in a thread ahead of the step. Copies of batch and targets to the device are in.
+
+| arm | what it is |
+| --- | --- |
+| `sft`, `kd` | `training.engine`'s `Trainee`: packed attention, fused head; objectives `ce`, and `tail_bucket` at k = 10, alpha = 0.9 |
+| `trl_sft` | TRL's `SFTTrainer.training_step` as it is: best-fit packing, completion-only loss, chunked fused head |
+| `trl_sft_compacted` | the same with masked rows dropped before the head, which TRL does on GPUs only (CPU runs show what that is worth; on CUDA `trl_sft` has it) |
+| `trl_gkd` | TRL's dense loss, `GKDTrainer.generalized_jsd_loss` at beta = 0 (forward KL), the teacher's logits given and not timed |
+
+All see the same weights (Qwen2 shapes, random, logits with a deviation of 8, vocabulary of 151,936;
+the 7B's is 152,064) and the same documents as one row: log-normal lengths (median 300 tokens, sigma
+0.6) of which a share, by default 65 %, are prompt and masked. That all do the same work is checked:
+SFT losses must agree, and KL with a tail bucket may not exceed dense KL. Without TRL its arms are
+left out, and the result says so.
+
+Arms take turns, in an order that is reversed every round; a ratio is the median over rounds of the
+two times within a round, beside it the quartiles. On a CPU (float32, a small body: `head_share` says
+how much of the arithmetic is the head's) the same ratio is also given for CPU time, which other
+processes disturb less. `tokens_per_s` counts prompts. `peak_mib` is the most memory allocated above
+what lay there before the step (weights, inputs), gradients included: by PyTorch's CUDA allocator, or
+by its CPU allocator's events as the profiler has them. `head_transient_mib` is the same for the head
+alone, forward, less what it hands to the backward pass, by trained tokens: objective `kd`, every
+token trained on. `mfu` counts 6 FLOPs per weight and token, the head for trained tokens only.
+
+    python -m benchmarks.kd_step [--quick] [--device cpu|cuda] [--shapes 0.5b,1.5b,7b] [--prompt-share X]
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.capture import SHAPES, bf16_peak, make_model
+from benchmarks.trl_steps import TrlSteps, has_trl
+from training.data.batch import Batch, make_batch
+from training.data.example import Example
+from training.engine.attention import ATTENTION
+from training.engine.speed import Speed
+from training.engine.student import Trainee
+from training.losses.fused import fused_linear_loss
+from training.losses.objective import Objective
+from training.losses.targets import SparseTargets
+from training.recipe import EngineSettings
+
+K = 10
+KD, SFT = Objective("tail_bucket"), Objective("ce")
+MIB = 2**20
+WORKSPACE = EngineSettings().head_workspace_mib * MIB
+HEAD_TOKENS = (4096, 8192, 16_384, 32_768)
+
+Step = Callable[[], Tensor]
+
+
+def make_documents(tokens: int, prompt_share: float, seed: int = 0) -> list[Example]:
+    """Documents of `tokens` tokens together, `prompt_share` of each about that of all."""
+    numbers, made, left = np.random.default_rng(seed), [], tokens
+    while left:
+        length = max(16, int(300 * np.exp(0.6 * numbers.standard_normal())))
+        length = left if left - length < 16 else length
+        prompt = int(length * numbers.beta(10 * prompt_share, 10 * (1 - prompt_share)))
+        ids = numbers.integers(151_643, size=length).astype(np.int32)
+        trained = np.arange(length) >= min(max(prompt, 1), length - 1)
+        name = f"d{len(made)}"
+        made.append(Example(name, name, name, ids, trained))
+        left -= length
+    return made
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of each arm in each round: by the clock, and of the CPU."""
+
+    wall: dict[str, list[float]]
+    cpu: dict[str, list[float]]
+
+    def ratio(self, above: str, below: str, *, cpu: bool = False) -> list[float]:
+        """Quartiles of `above` over `below` within a round."""
+        times = self.cpu if cpu else self.wall
+        ratios = [a / b for a, b in zip(times[above], times[below], strict=True)]
+        return [round(each, 3) for each in statistics.quantiles(ratios, n=4, method="inclusive")]
+
+
+def take_turns(arms: dict[str, Step], clear: Step, device: str, rounds: int) -> Taken:
+    """Runs every arm once a round, after one round that does not count."""
+    taken = Taken({name: [] for name in arms}, {name: [] for name in arms})
+    for number in range(rounds + 1):
+        order = list(arms) if number % 2 else list(arms)[::-1]
+        for name in order:
+            clear()
+            began, began_cpu = time.perf_counter(), time.process_time()
+            arms[name]()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                taken.wall[name].append(time.perf_counter() - began)
+                taken.cpu[name].append(time.process_time() - began_cpu)
+    clear()
+    return taken
+
+
+def allocated(work: Callable[[], Any], device: str) -> tuple[int, int]:
+    """Bytes above what lay there before: the most at any time, and what is left at the end."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        kept = work()
+        torch.cuda.synchronize()
+        peak, left = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
+        del kept
+        return peak - before, left - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        kept = work()
+    # What was allocated before the profiler began has no events: all starts at nought.
+    now = peak = 0
+    for change in _changes(profiled):
+        now += change
+        peak = max(peak, now)
+    del kept
+    return peak, now
+
+
+def _changes(profiled: profile) -> Iterator[int]:
+    """Bytes that the CPU allocator gave (or, negative, took back), in their order."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        profiled.export_chrome_trace(str(file))
+        events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
+    told = [each for each in events if each.get("name") == "[memory]"]
+    for each in sorted(told, key=lambda event: float(event["ts"])):
+        yield int(each["args"]["Bytes"])
+
+
+def our_step(
+    trainee: Trainee, batch: Batch, targets: Sequence[SparseTargets], goal: Objective, device: str
+) -> Step:
+    """What the training loop does with a micro-batch, but for DeepSpeed."""
+
+    def step() -> Tensor:
+        there = [each.to(torch.device(device)) for each in targets]
+        loss, _ = trainee(batch.to(device), there, goal)
+        mean = loss / batch.rows
+        mean.backward()
+        return mean.detach()
+
+    return step
+
+
+def top_k(teacher: Any, batch: Batch, device: str) -> SparseTargets:
+    """What a capture of the teacher would have said at the batch's rows, in host memory."""
+    model = Trainee(teacher, WORKSPACE)
+    there = batch.to(device)
+    with torch.no_grad():
+        hidden_1TH = model.student.base_model(
+            input_ids=there.token_id_T[None],
+            position_ids=there.position_id_T[None],
+            use_cache=False,
+            cu_length_D1=there.cu_length_D1,
+            longest=there.longest,
+        ).last_hidden_state
+        weight_VH = model.student.get_output_embeddings().weight
+        parts = []
+        for rows_C in there.row_N.split(256):
+            log_p_CV = (hidden_1TH[0, rows_C] @ weight_VH.t()).float().log_softmax(dim=-1)
+            kept = log_p_CV.topk(K, dim=-1)
+            tail_C = torch.log1p(-kept.values.double().exp().sum(dim=1).clamp(max=1))
+            parts.append((kept.indices.cpu(), kept.values.cpu(), tail_C.float().cpu()))
+    ids, log_p, tail = (torch.cat(part) for part in zip(*parts, strict=True))
+    return SparseTargets(ids, log_p, tail, torch.ones(len(ids)))
+
+
+def head_transient(hidden: int, width: int, rows: int, device: str) -> float:
+    """MiB that the fused head needs for a while, besides the gradients that it returns."""
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    hidden_NH = torch.randn(rows, hidden, device=device, dtype=dtype, requires_grad=True)
+    weight_VH = torch.randn(width, hidden, device=device, dtype=dtype)
+    weight_VH = weight_VH.mul_(8 / math.sqrt(hidden)).requires_grad_()
+    log_p_NB = torch.randn(rows, K + 1).mul_(3).log_softmax(dim=1).sort(descending=True).values
+    apart_K = torch.arange(K) * (width // K)
+    target = SparseTargets(
+        (torch.arange(rows)[:, None] + apart_K) % width,
+        log_p_NB[:, :K],
+        log_p_NB[:, K],
+        torch.ones(rows),
+    ).to(torch.device(device))
+    label_N = target.id_NK[:, 3].clone()
+
+    def work() -> Any:
+        return fused_linear_loss(
+            hidden_NH, weight_VH, label_N, [target], KD, workspace_bytes=WORKSPACE
+        )
+
+    peak, left = allocated(work, device)
+    return round((peak - left) / MIB, 1)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One shape, ready to run: the arms, and what they share. `dense_1TV` is TRL's teacher."""
+
+    arms: dict[str, Step]
+    clear: Callable[[], None]
+    speed: Speed
+    batch: Batch
+    target: SparseTargets
+    theirs: TrlSteps | None
+    dense_1TV: Tensor | None
+
+
+def prepare(name: str, device: str, documents: Sequence[Example], folder: str) -> Bench:
+    """Models with the same weights, a teacher's word, and a step of each kind."""
+    batch, cuda = make_batch(documents), device == "cuda"
+    model = make_model(SHAPES[name], device, torch.bfloat16 if cuda else torch.float32).train()
+    teacher, mine = _another(model), copy.deepcopy(model)
+    mine.set_attn_implementation(ATTENTION)
+    speed, trainee = Speed.of(mine, cuda=cuda), Trainee(mine, WORKSPACE)
+    theirs = TrlSteps(model, documents, folder, device) if has_trl() else None
+    dense_1TV = theirs.logits(teacher) if theirs else None
+    teacher.set_attn_implementation(ATTENTION)
+    target = top_k(teacher, batch, device)
+    arms = {
+        "sft": our_step(trainee, batch, (), SFT, device),
+        "kd": our_step(trainee, batch, (target,), KD, device),
+    }
+    if theirs is not None and dense_1TV is not None:
+        arms["trl_sft"] = theirs.sft
+        if not cuda:
+            arms["trl_sft_compacted"] = theirs.sft_compacted
+        arms["trl_gkd"] = partial(theirs.gkd, dense_1TV)
+
+    def clear() -> None:
+        model.zero_grad(set_to_none=True)
+        mine.zero_grad(set_to_none=True)
+
+    only_kd = Objective(KD.name, alpha=1.0)
+    bucket = float(our_step(trainee, batch, (target,), only_kd, device)())
+    _check_same_work(arms, bucket, clear, tolerance=2e-2 if cuda else 1e-4)
+    return Bench(arms, clear, speed, batch, target, theirs, dense_1TV)
+
+
+def _another(model: Any) -> Any:
+    """A teacher of the same shape, not far from the student."""
+    teacher = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight.add_(torch.randn_like(weight) * weight.std(), alpha=0.3)
+    return teacher
+
+
+def _check_same_work(
+    arms: dict[str, Step], bucket: float, clear: Callable[[], None], tolerance: float
+) -> None:
+    """Ends the script where losses say that the arms do different things."""
+    losses = {}
+    for name, step in arms.items():
+        clear()
+        losses[name] = float(step())
+    sft = [loss for name, loss in losses.items() if "sft" in name]
+    apart = max(sft) - min(sft)
+    if apart > tolerance or not 0 < bucket <= losses.get("trl_gkd", math.inf) + tolerance:
+        sys.exit(f"unequal work: losses {losses}, KL with a tail bucket {bucket}")
+
+
+def compare(name: str, device: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All arms at one shape."""
+    cuda = device == "cuda"
+    tokens = options.tokens or ((4096 if name == "7b" else 8192) if cuda else 2048)
+    documents = make_documents(tokens, options.prompt_share)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = prepare(name, device, documents, folder)
+        peaks = {}
+        for arm, step in bench.arms.items():
+            bench.clear()
+            peaks[arm] = round(allocated(step, device)[0] / MIB)
+        ours = {arm: bench.arms[arm] for arm in ("sft", "kd")}
+        taken = take_turns(ours, bench.clear, device, options.rounds)
+        rounds = max(2, options.rounds // 3)
+        against = take_turns(bench.arms, bench.clear, device, rounds) if bench.theirs else taken
+    body, head = bench.speed.body * tokens, bench.speed.head * bench.batch.rows
+    medians = {arm: statistics.median(against.wall[arm]) for arm in bench.arms}
+    found: dict[str, Any] = {
+        **ratios(taken, against, cpu=not cuda),
+        "tokens": tokens,
+        "documents": len(documents),
+        "trained_tokens": bench.batch.rows,
+        "head_share": round(head / (body + head), 3),
+        "trl": f"attention: {bench.theirs.attention}" if bench.theirs else "absent, arms left out",
+        "seconds": {arm: round(each, 4) for arm, each in medians.items()},
+        "tokens_per_s": {arm: round(tokens / each) for arm, each in medians.items()},
+        "peak_mib": peaks,
+        "teacher_mib": {"kd": _mib(*bench.target)},
+    }
+    if bench.dense_1TV is not None:
+        found["teacher_mib"]["trl_gkd"] = _mib(bench.dense_1TV)
+    if cuda:
+        fast = (body + head) / bf16_peak()
+        found["mfu"] = {arm: round(fast / each, 3) for arm, each in medians.items()}
+    return found
