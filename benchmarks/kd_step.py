@@ -44,6 +44,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ WORKSPACE = EngineSettings().head_workspace_mib * MIB
 HEAD_TOKENS = (4096, 8192, 16_384, 32_768)
 
 Step = Callable[[], Tensor]
+"""Forward and backward; returns the mean loss."""
 
 
 def make_documents(tokens: int, prompt_share: float, seed: int = 0) -> list[Example]:
@@ -102,7 +104,7 @@ class Taken:
         return [round(each, 3) for each in statistics.quantiles(ratios, n=4, method="inclusive")]
 
 
-def take_turns(arms: dict[str, Step], clear: Step, device: str, rounds: int) -> Taken:
+def take_turns(arms: dict[str, Step], clear: Callable[[], None], device: str, rounds: int) -> Taken:
     """Runs every arm once a round, after one round that does not count."""
     taken = Taken({name: [] for name in arms}, {name: [] for name in arms})
     for number in range(rounds + 1):
@@ -311,7 +313,7 @@ def compare(name: str, device: str, options: argparse.Namespace) -> dict[str, An
         "seconds": {arm: round(each, 4) for arm, each in medians.items()},
         "tokens_per_s": {arm: round(tokens / each) for arm, each in medians.items()},
         "peak_mib": peaks,
-        "teacher_mib": {"kd": _mib(*bench.target)},
+        "teacher_mib": {"kd": _mib(bench.target.id_NK, bench.target.log_p_NK)},
     }
     if bench.dense_1TV is not None:
         found["teacher_mib"]["trl_gkd"] = _mib(bench.dense_1TV)
@@ -319,3 +321,65 @@ def compare(name: str, device: str, options: argparse.Namespace) -> dict[str, An
         fast = (body + head) / bf16_peak()
         found["mfu"] = {arm: round(fast / each, 3) for arm, each in medians.items()}
     return found
+
+
+def ratios(ours: Taken, all_arms: Taken, *, cpu: bool) -> dict[str, Any]:
+    """Medians within rounds, each with its quartiles; of CPU time too where that means something."""
+    found: dict[str, Any] = {}
+    pairs = {
+        "kd_over_sft": (ours, "kd", "sft"),
+        "sft_over_trl": (all_arms, "trl_sft", "sft"),
+        "sft_over_trl_compacted": (all_arms, "trl_sft_compacted", "sft"),
+        "kd_over_trl_gkd": (all_arms, "trl_gkd", "kd"),
+    }
+    for name, (taken, above, below) in pairs.items():
+        if above not in taken.wall:
+            continue
+        low, median, high = taken.ratio(above, below)
+        found[name], found[f"{name}_quartiles"] = median, [low, high]
+        if cpu:
+            found[f"{name}_cpu_time"] = taken.ratio(above, below, cpu=True)[1]
+    return found
+
+
+def _mib(*tensors: Tensor) -> float:
+    return round(sum(each.numel() * each.itemsize for each in tensors) / MIB, 1)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for."""
+    device = options.device
+    cuda = device == "cuda"
+    names = options.shapes.split(",") if options.shapes else (["0.5b"] if cuda else ["small"])
+    options.rounds = 4 if options.quick else 24
+    shapes = {}
+    for name in names:
+        shapes[name] = compare(name, device, options)
+        shape = SHAPES[name]
+        # The flat part depends on the vocabulary alone; a narrow head is a matter of minutes less.
+        hidden = shape.hidden if cuda else 64
+        counts = HEAD_TOKENS[:: len(HEAD_TOKENS) - 1] if options.quick else HEAD_TOKENS
+        shapes[name]["head_transient_mib"] = {
+            str(rows): head_transient(hidden, shape.width, rows, device) for rows in counts
+        }
+    result: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
+        "rounds": options.rounds,
+        "prompt_share": options.prompt_share,
+        "head_workspace_mib": WORKSPACE // MIB,
+    }
+    return result | (shapes[names[0]] if len(names) == 1 else {"shapes": shapes})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and head sizes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shapes", help=f"comma-separated: {', '.join(SHAPES)}")
+    parser.add_argument("--prompt-share", type=float, default=0.65)
+    parser.add_argument("--tokens", type=int, help="of the packed batch; CPU 2048, CUDA 8192")
+    parsed = parser.parse_args()
+    # What libraries print must not come after the last line.
+    with contextlib.redirect_stdout(sys.stderr):
+        measured = measure(parsed)
+    print(json.dumps(measured))

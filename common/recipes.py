@@ -79,18 +79,11 @@ def _apply(document: dict[str, Any], override: str) -> None:
             solution="Write, for example, --set agents.verification.teacher=api",
         )
     *parents, last = key.strip().split(".")
-    place = document
+    place: Any = document
     for parent in parents:
-        inner = place[parent] = {} if place.get(parent) is None else place[parent]
-        if not isinstance(inner, dict):
-            raise RecipeError(
-                f"'--set {override}' leads into '{parent}', which is not a section.",
-                cause=f"'{parent}' holds the value {inner!r}.",
-                solution="Set that key itself, or correct the path.",
-            )
-        place = inner
+        place = _into(place, parent, override)
     try:
-        place[last] = yaml.safe_load(value) if value else None
+        read = yaml.safe_load(value) if value else None
     except yaml.YAMLError as error:
         raise RecipeError(
             f"'--set {override}' gives a value that is not valid YAML.",
@@ -98,6 +91,40 @@ def _apply(document: dict[str, Any], override: str) -> None:
             solution="Close every bracket and quotation mark; in a shell, quote the whole "
             "key=value.",
         ) from error
+    if isinstance(place, list):
+        place[_position(place, last, override)] = read
+    else:
+        place[last] = read
+
+
+def _into(place: Any, part: str, override: str) -> Any:
+    """The section or list under `part`; a section that is not there is made."""
+    if isinstance(place, list):
+        inner = place[_position(place, part, override)]
+    else:
+        inner = place[part] = {} if place.get(part) is None else place[part]
+    if not isinstance(inner, dict | list):
+        raise RecipeError(
+            f"'--set {override}' leads into '{part}', which is not a section.",
+            cause=f"'{part}' holds the value {inner!r}.",
+            solution="Set that key itself, or correct the path.",
+        )
+    return inner
+
+
+def _position(items: list[Any], part: str, override: str) -> int:
+    """Where a list's item stands: by its number from 0, or by the `name` that it has."""
+    names = [item.get("name") if isinstance(item, dict) else None for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    known = ", ".join(str(name) for name in names if name is not None)
+    raise RecipeError(
+        f"'--set {override}' names '{part}' in a list that has no such item.",
+        cause=f"It has {len(items)} items" + (f", by name {known}." if known else "."),
+        solution="Give an item's name, or its number counted from 0.",
+    )
 
 
 def refuse_credentials(value: Any, file: Path, *place: str) -> None:

@@ -30,7 +30,7 @@ Backend = Literal["auto", "torch", "triton"]
 Accumulate = Literal["float32", "weight"]
 
 _PRODUCT_BYTES = 16 * 2**20
-"""Of one slice of the weight's gradient, where it is computed in one dtype and summed in another."""
+"""Of one slice of the weight's gradient, where it is computed and summed in different dtypes."""
 
 _TABLE_ENTRIES = 2**18
 """Ids of one table: so many rows are prepared at a time, whatever the chunks."""
@@ -124,7 +124,9 @@ def fused_linear_loss(
         if torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (hidden_NH, weight_VH, bias_V)
         ):
-            loss, *stats = _FusedLinearLoss.apply(hidden_NH, weight_VH, bias_V, label_N, settings)
+            loss, *stats = _FusedLinearLoss.apply(  # type: ignore[no-untyped-call]
+                hidden_NH, weight_VH, bias_V, label_N, settings
+            )
         else:
             nothing = _Gradients(None, None, None)
             loss, *stats = _run(hidden_NH, weight_VH, bias_V, label_N, settings, nothing)
@@ -161,7 +163,7 @@ class _FusedLinearLoss(torch.autograd.Function):
         return loss, *stats
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the fused loss was already differentiated; it keeps no second copy")

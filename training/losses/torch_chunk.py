@@ -27,7 +27,7 @@ def block_rows(vocabulary: int) -> int:
 
 
 def scratch_bytes(vocabulary: int, dtype: torch.dtype, objective: Objective) -> int:
-    """What `sweep` needs besides the logits: a block converted, where it must be, and a tempered one."""
+    """What `sweep` needs besides the logits: a converted and a tempered block, where they are."""
     work = 8 if dtype == torch.float64 else 4
     blocks = int(dtype not in (torch.float32, torch.float64)) + int(tempered_tail(objective))
     return blocks * work * vocabulary * block_rows(vocabulary)

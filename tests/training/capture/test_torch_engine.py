@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from tiny_teachers import log_p_of, make_examples, reference
@@ -184,9 +187,29 @@ def test_a_model_that_scales_its_logits_is_refused(tmp_path: Path) -> None:
         engine(tmp_path / "scaled", vocabulary=50)
 
 
-def test_memory_that_does_not_suffice_names_the_setting(tiny: Path) -> None:
+@pytest.fixture
+def little_memory() -> Iterator[Callable[[], None]]:
+    """A function that leaves this process 300 MiB beyond what it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+
+    def limit() -> None:
+        resource.setrlimit(
+            resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 300 * 2**20, hard)
+        )
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_memory_that_does_not_suffice_names_the_setting(
+    tmp_path: Path, little_memory: Callable[[], None]
+) -> None:
+    width = 151_936
+    folder = wide_model(width, torch.randn(width, 16), tmp_path / "wide")
+    ready = engine(folder, TOP_5, width, workspace_mib=4096)
+    little_memory()
     with pytest.raises(OutOfMemory) as caught:
-        engine(tiny, workspace_mib=2**28)
+        scores_of(ready, make_examples([1500], width))
     assert "capture.tokens_per_batch" in caught.value.solution
 
 
