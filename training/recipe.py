@@ -209,8 +209,10 @@ class TrainRecipe(BaseModel):
                 f"stage '{stage.name}' has objective '{stage.objective}': `capture.sampled` is for "
                 "`sampled` alone, and `sampled` needs it"
             )
-        if stage.objective == "sampled" and stage.temperature != 1.0:
-            raise ValueError(f"stage '{stage.name}': sampled targets are drawn at temperature 1")
+        if stage.objective in ("label_tail", "sampled") and stage.temperature != 1.0:
+            raise ValueError(
+                f"stage '{stage.name}': '{stage.objective}' is unbiased at temperature 1 only"
+            )
         wanted = {stage.temperature} - {1.0} if stage.objective != "renorm" else set()
         if not wanted <= set(self.capture.temperatures):
             raise ValueError(

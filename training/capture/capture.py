@@ -48,7 +48,8 @@ class CaptureProgress:
 class CaptureReport:
     """What a capture did.
 
-    - `examples`: of the corpus, training and held-out ones. `known`: those that had rows already.
+    - `examples`: of the corpus, training and held-out ones. `known`: those that had rows already,
+      or say the same as another.
     - `captured`, `rows`, `tokens`: examples scored now, their rows (response tokens) and all their
       tokens, in `seconds` of scoring and storing (loading the teacher not included).
     - `unmapped`: samples that have no rows, because they cannot be said in the teacher's

@@ -216,7 +216,7 @@ def load_teacher(settings: TeacherModelSettings) -> Any:
         ModelRefused: it cannot be found or read, or is no causal language model.
         OutOfMemory: it does not fit.
     """
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(settings)
     try:
         with _naming_the_knob():
             model: Any = AutoModelForCausalLM.from_pretrained(
@@ -232,6 +232,19 @@ def load_teacher(settings: TeacherModelSettings) -> Any:
             cause=(str(error).strip() or type(error).__name__).splitlines()[0],
             solution="Give a folder with config.json and weights, or the name (and revision) of a "
             "model that the hub (or its local cache) has.",
+        ) from error
+
+
+def _device(settings: TeacherModelSettings) -> torch.device:
+    name = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    # Which of them it is depends on how torch was built.
+    except (RuntimeError, AssertionError) as error:
+        raise ModelRefused(
+            f"There is no device '{name}' for the teacher '{settings.model}'.",
+            cause=str(error).splitlines()[0],
+            solution="Set the teacher's `device` to `cuda`, `cuda:1`, … or `cpu`, or leave it out.",
         ) from error
 
 

@@ -30,6 +30,7 @@ _STEP_TOKENS = 2048
 # vLLM's own measurement of free memory knows nothing of those logits: leave them room.
 _GPU_SHARE = 0.85
 _REQUESTS_PER_CALL = 1024
+_SHUTDOWN_S = 60
 
 
 class VllmEngine:
@@ -74,7 +75,8 @@ class VllmEngine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._llm.llm_engine.engine_core.shutdown()
+        # Its own default is five seconds, after which it kills what a busy machine has not ended.
+        self._llm.llm_engine.engine_core.shutdown(timeout=_SHUTDOWN_S)
         del self._llm
 
     def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Scored]]:

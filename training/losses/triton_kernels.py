@@ -9,7 +9,7 @@ is float32. The formulas are those of `sparse`, which says why they stand as the
 """
 
 # Kernels are written in Triton's language, which has Python's grammar and none of its types.
-# mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,no-untyped-call,untyped-decorator"
+# mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 

@@ -216,3 +216,10 @@ def test_memory_that_does_not_suffice_names_the_setting(
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="cannot be loaded"):
         engine(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(tiny: Path, device: str) -> None:
+    settings = TeacherModelSettings(model=str(tiny), device=device)
+    with pytest.raises(ModelRefused, match=f"no device '{device}'"):
+        load_teacher(settings)
