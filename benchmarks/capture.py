@@ -6,8 +6,8 @@ ids hold most of the mass, as a trained teacher's do.
 
 The plain loop is what EasyDistill-like scripts do, done with care: batches of 8 (CPU: 4) sequences
 in the corpus's order, padded to the longest, one forward (SDPA attention, no cache), log-softmax of
-all logits in float32, top k on the host. On CUDA it is also timed with the top k on the device; there
-it gets a part of the sequences (32, and 128), since it would take many minutes for all.
+all logits in float32, top k on the host. On CUDA it is also timed with the top k on the device, and
+gets a part of the sequences (32, and 128), since it would take many minutes for all.
 
 Lengths are drawn as real ones are: half as GSM8K's questions and worked answers (log-normal, median
 51 and 66 tokens, sigma 0.36 and 0.49), half as IFEval's prompts with gpt-4o-mini's responses
@@ -287,7 +287,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for."""
     device = arguments.device
     cuda = device == "cuda"
-    count = (256 if arguments.quick else 2048) if cuda else (16 if arguments.quick else 64)
+    count = (256 if arguments.quick else 2048) if cuda else (16 if arguments.quick else 32)
     repeats = 1 if arguments.quick else 3
     examples = make_examples(count, 1500 if cuda else 512)
     tokens, rows = sum(map(len, examples)), sum(len(each.row_N) for each in examples)

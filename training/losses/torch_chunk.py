@@ -48,7 +48,9 @@ def sweep(
     # Padding points at the label too: whatever is written there is written once more, the same.
     id_CE = torch.where(padding_CE, label_C1, table.id_NE)
     z_CE = logits_CV.gather(1, id_CE).to(work).masked_fill_(padding_CE, -math.inf)
-    logits_CV.scatter_(1, id_CE, -math.inf)
+    # By index, not `scatter_`, which copies the whole of a bfloat16 matrix on a CPU.
+    row_C1 = torch.arange(len(logits_CV), device=logits_CV.device)[:, None]
+    logits_CV[row_C1, id_CE] = -math.inf
     max_C, sum_C, tempered_C = _sums(logits_CV, objective, work)
     top_C = torch.maximum(max_C, z_CE.amax(dim=1))
     peak_C = max_C - top_C
@@ -65,7 +67,7 @@ def sweep(
         _scale(logits_CV, gradient, objective, work)
         at_label_CE = gradient.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
         value_CE = torch.where(padding_CE, at_label_CE, gradient.value_NE)
-        logits_CV.scatter_(1, id_CE, value_CE.to(logits_CV.dtype))
+        logits_CV[row_C1, id_CE] = value_CE.to(logits_CV.dtype)
     return result
 
 

@@ -117,8 +117,9 @@ def _batch(*replaced: int) -> Batch:
     """The documents packed; those in `replaced` hold other tokens than at first."""
     examples = []
     for number, length in enumerate(LENGTHS):
-        seed = number + 100 * (number in replaced)
-        tokens = torch.randint(VOCABULARY, (length,), generator=torch.Generator().manual_seed(seed))
+        source = torch.Generator().manual_seed(number)
+        tokens = torch.randint(VOCABULARY, (length,), generator=source)
+        tokens = (tokens + 7 * (number in replaced)) % VOCABULARY
         trained = torch.ones(length, dtype=torch.bool)
         trained[0] = False
         examples.append(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from trainer import exported_corpus, recipe_document, tiny_model, train_many, write_recipe
 
+from training.capture.capture import capture
+from training.engine.stages import tokenised_corpus
 from training.recipe import TrainRecipe, load_train_recipe
 
 FIGURES = ("loss", "ce", "kd", "gradient_norm", "teacher_mass", "student_mass", "nll")
@@ -38,6 +40,13 @@ WAYS: dict[int, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
+
+
+# One teacher for some rows, two fused for the others.
+RULES = [
+    {"teacher": "big", "weight": 2.0},
+    {"teacher": "other", "where": {"language": ["en", "zh"]}},
+]
 
 
 def _recipe(folder: Path, base: dict[str, Any], ranks: int, way: dict[str, Any]) -> TrainRecipe:
@@ -77,14 +86,47 @@ def sft_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[
     return _curves(base, folder)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
+@pytest.fixture(scope="module")
+def kd_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("kd")
+    teachers = {
+        name: {"model": str(tiny_model(folder / name, seed)), "dtype": "float32"}
+        for name, seed in (("big", 5), ("other", 6))
+    }
+    base = recipe_document(
+        exported_corpus(folder / "data", 40),
+        tiny_model(folder / "student"),
+        teachers=teachers,
+        capture={"store": str(folder / "captures"), "temperatures": [2.0]},
+        stages=[_stage("kd", alpha=0.7, temperature=2.0, teachers=RULES)],
+    )
+    (folder / "capture").mkdir()
+    recipe = load_train_recipe(write_recipe(folder / "capture", base))
+    _, tokens = tokenised_corpus(recipe)
+    for name in teachers:
+        capture(recipe, tokens, name)
+    return _curves(base, folder)
+
+
+EVERY_WAY = pytest.mark.parametrize(
     "way", [f"{ranks} ranks, {name}" for ranks, ways in WAYS.items() for name in ways]
 )
+
+
+@pytest.mark.slow
+@EVERY_WAY
 def test_sft_is_the_same_however_it_is_cut(
     sft_curves: dict[str, list[dict[str, Any]]], way: str
 ) -> None:
     _same(sft_curves["1 ranks, plain"], sft_curves[way])
+
+
+@pytest.mark.slow
+@EVERY_WAY
+def test_kd_is_the_same_however_it_is_cut(
+    kd_curves: dict[str, list[dict[str, Any]]], way: str
+) -> None:
+    _same(kd_curves["1 ranks, plain"], kd_curves[way])
 
 
 def _same(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
