@@ -1,11 +1,11 @@
 """TRL's steps on a packed batch, for `benchmarks.kd_step`: its own trainer, packing, loss code.
 
-In: a model, and documents as `Example`s that fit one row. Out: `TrlSteps`, whose methods each do one
-forward and backward pass. Nothing of TRL is written anew: documents become a tokenised data set with
-TRL's completion mask, `SFTTrainer` packs it (best-fit decreasing, padding-free), collates it and
-takes the step (`training_step`). Settings are the kindest that TRL 1.16 has here: its default loss
-(fused head, chunked), no gradient checkpointing, no autocast where weights are 16-bit already, flash
-attention where it is installed and otherwise SDPA.
+In: a model, and documents as `Example`s that fit one row. Out: `TrlSteps`, whose methods each do
+one forward and backward pass. Nothing of TRL is written anew: documents become a tokenised data set
+with TRL's completion mask, `SFTTrainer` packs it (best-fit decreasing, padding-free), collates it
+and takes the step (`training_step`). Settings are the kindest that TRL 1.16 has here: its default
+loss (fused head, chunked), no gradient checkpointing, no autocast where weights are 16-bit already,
+flash attention where it is installed and SDPA elsewhere.
 """
 
 from __future__ import annotations
