@@ -29,6 +29,9 @@ from training.losses.targets import SparseTargets
 Backend = Literal["auto", "torch", "triton"]
 Accumulate = Literal["float32", "weight"]
 
+_BLOCK_BYTES = 8 * 2**20
+"""Of the rows that are swept together: it stays in a processor's cache from one sweep to the next."""
+
 _PRODUCT_BYTES = 16 * 2**20
 """Of one slice of the weight's gradient, where it is computed and summed in different dtypes."""
 
@@ -59,10 +62,20 @@ class RowStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How a workspace is used: rows of logits at a time, rows swept together, and weight rows whose
+    gradient is computed at a time where it is summed in another dtype."""
+
+    chunk_rows: int
+    block_rows: int
+    weight_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Settings:
     objective: Objective
     targets: Sequence[SparseTargets]
-    workspace_bytes: int
+    cut: Cut
     accumulate: Accumulate
     triton: bool
 
@@ -119,7 +132,8 @@ def fused_linear_loss(
     if backend == "auto":
         backend = "triton" if hidden_NH.is_cuda and weight_VH.dtype != torch.float64 else "torch"
     spoken = () if objective.name == "ce" else tuple(targets)
-    settings = _Settings(objective, spoken, workspace_bytes, accumulate, backend == "triton")
+    cut = cut_workspace(weight_VH, objective, workspace_bytes)
+    settings = _Settings(objective, spoken, cut, accumulate, backend == "triton")
     with torch.autocast(hidden_NH.device.type, enabled=False):
         if torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (hidden_NH, weight_VH, bias_V)
@@ -185,7 +199,7 @@ def _run(
 ) -> tuple[Tensor, ...]:
     """Loss and statistics of all rows; sums the gradients that are wanted into `into`."""
     work = _work_dtype(weight_VH)
-    size = chunk_rows(weight_VH, settings.objective, settings.workspace_bytes)
+    size = settings.cut.chunk_rows
     buffer_CV = weight_VH.new_empty(min(size, len(hidden_NH)), len(weight_VH))
     loss_N = hidden_NH.new_empty(len(hidden_NH), dtype=work)
     stats = RowStats(*(torch.empty_like(loss_N, dtype=torch.float32) for _ in fields(RowStats)))
@@ -198,19 +212,26 @@ def _run(
         result = _sweep(logits_CV, table, settings, into.wanted)
         loss_N[rows] = result.loss_N
         _note(stats, rows, result, table)
-        _accumulate(into, rows, logits_CV, hidden_CH, weight_VH)
+        _accumulate(into, rows, logits_CV, hidden_CH, weight_VH, settings.cut.weight_rows)
     return loss_N.sum(), *(getattr(stats, field.name) for field in fields(RowStats))
 
 
-def chunk_rows(weight_VH: Tensor, objective: Objective, workspace_bytes: int) -> int:
-    """Rows of one chunk: what the workspace holds, in round numbers for the matrix products."""
-    vocabulary = len(weight_VH)
-    scratch = torch_chunk.scratch_bytes(vocabulary, weight_VH.dtype, objective)
-    rows = (workspace_bytes - scratch - _PRODUCT_BYTES) // (vocabulary * weight_VH.itemsize)
-    for unit in (64, 8):
-        if rows >= unit:
-            return int(rows // unit * unit)
-    return max(1, int(rows))
+def cut_workspace(weight_VH: Tensor, objective: Objective, workspace_bytes: int) -> Cut:
+    """Cuts a workspace so that logits have most of it, in round numbers of rows for the products.
+
+    Half of it at the least holds logits; one row of each kind there must be.
+    """
+    vocabulary, width = weight_VH.shape
+    work = _work_dtype(weight_VH).itemsize
+    block_rows = max(1, min(_BLOCK_BYTES, workspace_bytes // 8) // (work * vocabulary))
+    weight_rows = max(1, min(_PRODUCT_BYTES, workspace_bytes // 8) // (work * width))
+    held = block_rows * work * vocabulary
+    held *= torch_chunk.scratch_blocks(weight_VH.dtype, objective)
+    if weight_VH.itemsize < 4:
+        held += weight_rows * work * width
+    rows = max(1, (workspace_bytes - held) // (vocabulary * weight_VH.itemsize))
+    unit = next(unit for unit in (64, 8, 1) if rows >= unit)
+    return Cut(rows // unit * unit, block_rows, weight_rows)
 
 
 def _chunks(
@@ -243,7 +264,13 @@ def _sweep(logits_CV: Tensor, table: RowTable, settings: _Settings, want: bool) 
         from training.losses import triton_kernels
 
         return triton_kernels.sweep(logits_CV, table, settings.objective, want_gradient=want)
-    return torch_chunk.sweep(logits_CV, table, settings.objective, want_gradient=want)
+    return torch_chunk.sweep(
+        logits_CV,
+        table,
+        settings.objective,
+        want_gradient=want,
+        block_rows=settings.cut.block_rows,
+    )
 
 
 def _note(stats: RowStats, rows: slice, result: RowResult, table: RowTable) -> None:
@@ -257,7 +284,12 @@ def _note(stats: RowStats, rows: slice, result: RowResult, table: RowTable) -> N
 
 
 def _accumulate(
-    into: _Gradients, rows: slice, gradient_CV: Tensor, hidden_CH: Tensor, weight_VH: Tensor
+    into: _Gradients,
+    rows: slice,
+    gradient_CV: Tensor,
+    hidden_CH: Tensor,
+    weight_VH: Tensor,
+    step: int,
 ) -> None:
     if into.hidden_NH is not None:
         if into.hidden_NH.dtype == weight_VH.dtype:
@@ -271,7 +303,6 @@ def _accumulate(
     if into.weight_VH.dtype == weight_VH.dtype:
         into.weight_VH.addmm_(gradient_CV.t(), hidden_CH)
         return
-    step = max(1, _PRODUCT_BYTES // (4 * weight_VH.shape[1]))
     for start in range(0, len(weight_VH), step):
         part = slice(start, start + step)
         if gradient_CV.is_cuda:

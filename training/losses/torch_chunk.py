@@ -17,20 +17,10 @@ from training.losses.objective import BUCKETED, Objective
 from training.losses.sparse import Rest, RowGradient, RowResult, evaluate
 from training.losses.table import RowTable
 
-BLOCK_BYTES = 8 * 2**20
-"""About a block's size: it stays in a processor's last-level cache between two sweeps."""
 
-
-def block_rows(vocabulary: int) -> int:
-    """Rows of one block, at least one."""
-    return max(1, BLOCK_BYTES // (4 * vocabulary))
-
-
-def scratch_bytes(vocabulary: int, dtype: torch.dtype, objective: Objective) -> int:
-    """What `sweep` needs besides the logits: a converted and a tempered block, where they are."""
-    work = 8 if dtype == torch.float64 else 4
-    blocks = int(dtype not in (torch.float32, torch.float64)) + int(tempered_tail(objective))
-    return blocks * work * vocabulary * block_rows(vocabulary)
+def scratch_blocks(dtype: torch.dtype, objective: Objective) -> int:
+    """Blocks that `sweep` holds besides the logits: one converted, one tempered, where needed."""
+    return int(dtype not in (torch.float32, torch.float64)) + int(tempered_tail(objective))
 
 
 def tempered_tail(objective: Objective) -> bool:
@@ -39,7 +29,12 @@ def tempered_tail(objective: Objective) -> bool:
 
 
 def sweep(
-    logits_CV: Tensor, table: RowTable, objective: Objective, *, want_gradient: bool
+    logits_CV: Tensor,
+    table: RowTable,
+    objective: Objective,
+    *,
+    want_gradient: bool,
+    block_rows: int,
 ) -> RowResult:
     """Loss of C rows, and dL/dz in place of `logits_CV` where `want_gradient`."""
     work = torch.float64 if logits_CV.dtype == torch.float64 else torch.float32
@@ -51,7 +46,7 @@ def sweep(
     # By index, not `scatter_`, which copies the whole of a bfloat16 matrix on a CPU.
     row_C1 = torch.arange(len(logits_CV), device=logits_CV.device)[:, None]
     logits_CV[row_C1, id_CE] = -math.inf
-    max_C, sum_C, tempered_C = _sums(logits_CV, objective, work)
+    max_C, sum_C, tempered_C = _sums(logits_CV, objective, work, block_rows)
     top_C = torch.maximum(max_C, z_CE.amax(dim=1))
     peak_C = max_C - top_C
     # exp(z) was taken relative to the rest's maximum, and to 0 where there is no rest.
@@ -64,7 +59,7 @@ def sweep(
     )
     result, gradient = evaluate(objective, table, z_CE - top_C[:, None], rest)
     if want_gradient:
-        _scale(logits_CV, gradient, objective, work)
+        _scale(logits_CV, gradient, objective, work, block_rows)
         at_label_CE = gradient.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
         value_CE = torch.where(padding_CE, at_label_CE, gradient.value_NE)
         logits_CV[row_C1, id_CE] = value_CE.to(logits_CV.dtype)
@@ -72,14 +67,14 @@ def sweep(
 
 
 def _sums(
-    logits_CV: Tensor, objective: Objective, work: torch.dtype
+    logits_CV: Tensor, objective: Objective, work: torch.dtype, block_rows: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Maximum and sum of exp(z - maximum) of each row; leaves exp(z - maximum) in the logits."""
     max_C = logits_CV.new_empty(len(logits_CV), dtype=work)
     sum_C = torch.empty_like(max_C)
     tempered_C = torch.empty_like(max_C) if tempered_tail(objective) else None
     power = 1 / objective.temperature
-    for rows in _blocks(logits_CV):
+    for rows in _blocks(len(logits_CV), block_rows):
         block = logits_CV[rows].to(work)
         highest = block.amax(dim=1)
         max_C[rows] = highest
@@ -93,10 +88,14 @@ def _sums(
 
 
 def _scale(
-    logits_CV: Tensor, gradient: RowGradient, objective: Objective, work: torch.dtype
+    logits_CV: Tensor,
+    gradient: RowGradient,
+    objective: Objective,
+    work: torch.dtype,
+    block_rows: int,
 ) -> None:
     power = 1 / objective.temperature
-    for rows in _blocks(logits_CV):
+    for rows in _blocks(len(logits_CV), block_rows):
         block = logits_CV[rows].to(work)
         if gradient.tempered_factor_N is None:
             block.mul_(gradient.factor_N[rows, None])
@@ -108,6 +107,5 @@ def _scale(
             logits_CV[rows] = block
 
 
-def _blocks(logits_CV: Tensor) -> list[slice]:
-    size = block_rows(logits_CV.shape[1])
-    return [slice(start, start + size) for start in range(0, len(logits_CV), size)]
+def _blocks(rows: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, rows, size)]
