@@ -78,7 +78,8 @@ Step = Callable[[], Tensor]
 
 def make_documents(tokens: int, prompt_share: float, seed: int = 0) -> list[Example]:
     """Documents of `tokens` tokens together, `prompt_share` of each about that of all."""
-    numbers, made, left = np.random.default_rng(seed), [], tokens
+    numbers, left = np.random.default_rng(seed), tokens
+    made: list[Example] = []
     while left:
         length = max(16, int(300 * np.exp(0.6 * numbers.standard_normal())))
         length = left if left - length < 16 else length
@@ -168,32 +169,31 @@ def our_step(
         loss, _ = trainee(batch.to(device), there, goal)
         mean = loss / batch.rows
         mean.backward()
-        return mean.detach()
+        result: Tensor = mean.detach()
+        return result
 
     return step
 
 
+@torch.no_grad()
 def top_k(teacher: Any, batch: Batch, device: str) -> SparseTargets:
     """What a capture of the teacher would have said at the batch's rows, in host memory."""
-    model = Trainee(teacher, WORKSPACE)
     there = batch.to(device)
-    with torch.no_grad():
-        hidden_1TH = model.student.base_model(
-            input_ids=there.token_id_T[None],
-            position_ids=there.position_id_T[None],
-            use_cache=False,
-            cu_length_D1=there.cu_length_D1,
-            longest=there.longest,
-        ).last_hidden_state
-        weight_VH = model.student.get_output_embeddings().weight
-        parts = []
-        for rows_C in there.row_N.split(256):
-            log_p_CV = (hidden_1TH[0, rows_C] @ weight_VH.t()).float().log_softmax(dim=-1)
-            kept = log_p_CV.topk(K, dim=-1)
-            tail_C = torch.log1p(-kept.values.double().exp().sum(dim=1).clamp(max=1))
-            parts.append((kept.indices.cpu(), kept.values.cpu(), tail_C.float().cpu()))
-    ids, log_p, tail = (torch.cat(part) for part in zip(*parts, strict=True))
-    return SparseTargets(ids, log_p, tail, torch.ones(len(ids)))
+    hidden_1TH = teacher.base_model(
+        input_ids=there.token_id_T[None],
+        position_ids=there.position_id_T[None],
+        use_cache=False,
+        cu_length_D1=there.cu_length_D1,
+        longest=there.longest,
+    ).last_hidden_state
+    parts = []
+    for rows_C in torch.split(there.row_N, 256):
+        log_p_CV = teacher.get_output_embeddings()(hidden_1TH[0, rows_C]).float().log_softmax(-1)
+        kept = log_p_CV.topk(K, dim=-1)
+        tail_C = torch.log1p(-kept.values.double().exp().sum(dim=1).clamp(max=1))
+        parts.append((kept.indices.cpu(), kept.values.cpu(), tail_C.float().cpu()))
+    id_NK, log_p_NK, log_tail_N = (torch.cat(part) for part in zip(*parts, strict=True))
+    return SparseTargets(id_NK, log_p_NK, log_tail_N, torch.ones(len(id_NK)))
 
 
 def head_transient(hidden: int, width: int, rows: int, device: str) -> float:

@@ -10,6 +10,7 @@ flash attention where it is installed and SDPA elsewhere.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import runpy
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ class TrlSteps:
     """TRL around `model`; `rows` are the tokens trained on."""
 
     def __init__(self, model: Any, documents: Sequence[Example], folder: str, device: str) -> None:
-        from transformers.utils import is_flash_attn_2_available
+        from transformers.utils.import_utils import is_flash_attn_2_available
 
         self.attention = "sdpa"
         if device == "cuda" and is_flash_attn_2_available():
@@ -61,12 +62,11 @@ class TrlSteps:
         `GKDTrainer` itself neither packs nor passes position ids, so its loss is called on the
         packed forward pass of the SFT trainer's model.
         """
-        from trl.experimental.gkd import GKDTrainer
-
+        gkd: Any = importlib.import_module("trl.experimental.gkd")
         inputs = dict(self.inputs)
         labels = inputs.pop("labels")
         logits = self.model(**inputs, use_cache=False).logits
-        loss: Tensor = GKDTrainer.generalized_jsd_loss(
+        loss = gkd.GKDTrainer.generalized_jsd_loss(
             student_logits=logits[:, :-1],
             teacher_logits=teacher_logits_1TV[:, :-1],
             labels=labels[:, 1:],
@@ -74,8 +74,9 @@ class TrlSteps:
             num_items_in_batch=self.rows,
         )
         del logits
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        loss.backward()
+        result: Tensor = loss.detach()
+        return result
 
     @torch.no_grad()
     def logits(self, teacher: Any) -> Tensor:
@@ -87,15 +88,15 @@ class TrlSteps:
 
 def _trainer(model: Any, documents: Sequence[Example], folder: str, device: str) -> Any:
     from datasets import Dataset, disable_progress_bars
-    from trl import SFTConfig, SFTTrainer
 
+    trl: Any = importlib.import_module("trl")
     disable_progress_bars()
     columns = {
         "input_ids": [each.token_id_T.tolist() for each in documents],
         "completion_mask": [each.trained_T.astype(int).tolist() for each in documents],
     }
     script = CHECKOUT / "recipes" / "vllm-cpu" / "make_checkpoint.py"
-    arguments = SFTConfig(
+    arguments = trl.SFTConfig(
         output_dir=folder,
         use_cpu=device == "cpu",
         bf16=False,
@@ -108,7 +109,7 @@ def _trainer(model: Any, documents: Sequence[Example], folder: str, device: str)
         report_to="none",
         disable_tqdm=True,
     )
-    return SFTTrainer(
+    return trl.SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict(columns),
@@ -118,8 +119,7 @@ def _trainer(model: Any, documents: Sequence[Example], folder: str, device: str)
 
 @contextmanager
 def _compacting() -> Iterator[None]:
-    from trl.trainer import utils
-
+    utils: Any = importlib.import_module("trl.trainer.utils")
     asked = utils._use_triton
     # Only `add_fused_lm_head` reads this name, to decide whether masked rows are dropped.
     utils._use_triton = lambda device: True

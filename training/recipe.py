@@ -154,6 +154,14 @@ class EngineSettings(_Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     validate_every: int = Field(default=200, ge=1)
 
+    @model_validator(mode="after")
+    def _offload_fits_zero(self) -> EngineSettings:
+        if self.offload_optimizer and self.zero == 0:
+            raise ValueError("offload_optimizer needs ZeRO: set engine.zero to 1, 2 or 3")
+        if self.offload_parameters and self.zero != 3:
+            raise ValueError("offload_parameters needs partitioned parameters: set engine.zero to 3")
+        return self
+
 
 class TrackingSettings(_Section):
     """Where metrics go besides JSONL: TensorBoard files, and MLflow or W&B where they are wanted.

@@ -122,3 +122,16 @@ def test_a_hubs_name_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_credential_in_a_recipe_is_refused(tmp_path: Path) -> None:
     error = _refused(tmp_path, description="sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEF")
     assert "credential" in error.what
+
+
+@pytest.mark.parametrize(
+    ("engine", "needed"),
+    [
+        ({"zero": 0, "offload_optimizer": True}, "1, 2 or 3"),
+        ({"zero": 2, "offload_parameters": True}, "to 3"),
+    ],
+)
+def test_offload_that_zero_cannot_do_is_refused(
+    tmp_path: Path, engine: dict[str, Any], needed: str
+) -> None:
+    assert needed in _refused(tmp_path, engine=engine).cause

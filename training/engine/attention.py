@@ -46,7 +46,7 @@ def packed_attention(
     """
     if attention_mask is not None or dropout:
         raise ValueError("packed attention takes neither a mask nor dropout")
-    if query.is_cuda:
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _varlen(query, key, value, scaling, sliding_window, cu_length_D1, longest), None
     bounds = cu_length_D1.tolist()
     parts = [

@@ -30,7 +30,7 @@ Backend = Literal["auto", "torch", "triton"]
 Accumulate = Literal["float32", "weight"]
 
 _BLOCK_BYTES = 8 * 2**20
-"""Of the rows that are swept together: it stays in a processor's cache from one sweep to the next."""
+"""Of the rows that are swept together: they stay in a processor's cache between two sweeps."""
 
 _PRODUCT_BYTES = 16 * 2**20
 """Of one slice of the weight's gradient, where it is computed and summed in different dtypes."""

@@ -89,7 +89,7 @@ def dense_kd(
         assert target.log_z_N is not None
         p_K = (log_p_K / T - target.log_z_N[n].double()).exp()
         p_K = p_K / p_K.sum().clamp(min=1.0)
-        p_tail = 1.0 - p_K.sum()
+        p_tail = (1.0 - p_K.sum()).clamp(min=0.0)
     p_B, q_B = p_K, q_K
     if outside_V.any():
         q_tail = (log_q_V[outside_V].logsumexp(dim=0)).exp()

@@ -1,0 +1,114 @@
+"""The fused loss against the dense float64 reference: values and gradients.
+
+Relative error is by norm, |got - want| / |want|, of the summed loss and of each gradient as a whole.
+Where float32 is judged, the head is the identity: then both sides have the same logits to the bit,
+and what is measured is the loss's own arithmetic and not how a matrix product rounds (a logit of
+100 is known to 4e-6 after one, which moves q by as much). Products are judged in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.losses.fused import fused_linear_loss
+from training.losses.objective import BUCKETED, NAMES, Objective
+from training.losses.reference import dense_linear_loss
+
+BUDGET = 1 << 20
+OBJECTIVES = [
+    Objective(name, alpha, temperature, beta=0.3)  # type: ignore[arg-type]
+    for name in NAMES
+    for temperature in ((0.5, 1.0, 2.0, 3.0) if name in BUCKETED | {"renorm"} else (1.0,))
+    for alpha in (0.7,)
+] + [Objective("tail_bucket", alpha=1.0), Objective("jsd_tail", alpha=1.0, temperature=2.0)]
+
+
+def identity_of(goal: Objective) -> str:
+    return f"{goal.name}-T{goal.temperature}-a{goal.alpha}"
+
+
+def apart(got: Tensor, want: Tensor) -> float:
+    return float((got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30))
+
+
+def both(
+    hidden_NH: Tensor, weight_VH: Tensor, rows: Any, goal: Objective, **settings: Any
+) -> list[float]:
+    """Relative errors of the loss and of both gradients."""
+    leaves = [x.clone().requires_grad_() for x in (hidden_NH, weight_VH)]
+    settings.setdefault("workspace_bytes", BUDGET)
+    loss, _ = fused_linear_loss(*leaves, rows.label_N, rows.targets, goal, **settings)
+    got = [loss, *torch.autograd.grad(loss, leaves)]
+    wide = [x.double().requires_grad_() for x in (hidden_NH, weight_VH)]
+    loss = dense_linear_loss(*wide, rows.label_N, rows.targets, goal)
+    want = [loss, *torch.autograd.grad(loss, wide)]
+    return [apart(g.detach(), w.detach()) for g, w in zip(got, want, strict=True)]
+
+
+@pytest.mark.parametrize("goal", OBJECTIVES, ids=identity_of)
+def test_float32_is_within_a_millionth_of_the_dense_reference(
+    goal: Objective, situation: str, make_rows: Callable[..., Any], backend: str
+) -> None:
+    for seed in range(2):
+        rows = make_rows(situation, goal, seed)
+        eye_VV = torch.eye(rows.logits_NV.shape[1], device=rows.logits_NV.device)
+        loss, hidden, weight = both(rows.logits_NV, eye_VV, rows, goal, backend=backend)
+        assert loss <= 1e-6
+        assert hidden <= 1e-6
+        assert weight <= 1e-6
+
+
+@pytest.mark.parametrize("goal", OBJECTIVES, ids=identity_of)
+def test_products_and_all_are_right_in_float64(
+    goal: Objective, situation: str, make_rows: Callable[..., Any]
+) -> None:
+    rows = make_rows(situation, goal)
+    generator = torch.Generator().manual_seed(1)
+    weight_VH = torch.randn(rows.logits_NV.shape[1], 8, generator=generator).double()
+    hidden_NH = rows.logits_NV.double() @ torch.linalg.pinv(weight_VH).T
+    assert max(both(hidden_NH, weight_VH, rows, goal)) <= 1e-11
+
+
+@pytest.mark.parametrize("goal", OBJECTIVES, ids=identity_of)
+def test_bfloat16_logits_lose_nothing_in_the_loss_and_one_rounding_or_two_in_the_gradient(
+    goal: Objective, make_rows: Callable[..., Any], backend: str
+) -> None:
+    rows = make_rows("several_teachers", goal)
+    logits_NV = rows.logits_NV.bfloat16()
+    eye_VV = torch.eye(logits_NV.shape[1], device=logits_NV.device).bfloat16()
+    loss, hidden, weight = both(logits_NV, eye_VV, rows, goal, backend=backend)
+    assert loss <= 1e-6
+    assert hidden <= 2**-8
+    assert weight <= 2**-7
+
+
+@pytest.mark.parametrize("goal", OBJECTIVES, ids=identity_of)
+def test_a_row_without_targets_or_weight_has_its_cross_entropy_alone(
+    goal: Objective, make_rows: Callable[..., Any], backend: str
+) -> None:
+    rows = make_rows("ordinary", goal)
+    for target in rows.targets:
+        target.id_NK.fill_(-1)
+        target.log_p_NK.fill_(-math.inf)
+        target.log_tail_N.fill_(-math.inf)
+        target.weight_N.zero_()
+    hidden_NV = rows.logits_NV.requires_grad_()
+    eye_VV = torch.eye(hidden_NV.shape[1], device=hidden_NV.device)
+    loss, stats = fused_linear_loss(
+        hidden_NV, eye_VV, rows.label_N, rows.targets, goal,
+        workspace_bytes=BUDGET, backend=backend,  # type: ignore[arg-type]
+    )  # fmt: skip
+    (gradient,) = torch.autograd.grad(loss, [hidden_NV])
+    want = torch.nn.functional.cross_entropy(hidden_NV, rows.label_N, reduction="sum")
+    (want_gradient,) = torch.autograd.grad(want, [hidden_NV])
+    share = goal.ce_factor
+    torch.testing.assert_close(loss, share * want, rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(gradient, share * want_gradient, rtol=1e-5, atol=1e-7)
+    assert stats.kd.abs().max() == 0
+    assert stats.agree.sum() == 0
