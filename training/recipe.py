@@ -159,7 +159,7 @@ class EngineSettings(_Section):
         if self.offload_optimizer and self.zero == 0:
             raise ValueError("offload_optimizer needs ZeRO: set engine.zero to 1, 2 or 3")
         if self.offload_parameters and self.zero != 3:
-            raise ValueError("offload_parameters needs partitioned parameters: set engine.zero to 3")
+            raise ValueError("offload_parameters needs ZeRO 3: set engine.zero to 3")
         return self
 
 

@@ -2,7 +2,7 @@
 
 In: queries, keys and values of one packed sequence [1, heads, T, D] and its document boundaries.
 Out: the attention output [1, T, heads, D], as transformers' `AttentionInterface` wants it. On CUDA
-the documents go through one variable-length flash kernel (`torch.nn.attention.varlen`), elsewhere
+16-bit documents go through one variable-length flash kernel (`torch.nn.attention.varlen`), others
 through one causal scaled-dot-product call each, so that the cost is the sum of their squares.
 """
 
