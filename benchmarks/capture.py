@@ -42,7 +42,7 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.support import CHECKOUT
-from training.capture.engine import Engine, Scored
+from training.capture.engine import Scored
 from training.capture.torch_engine import TorchEngine
 from training.capture.vllm_engine import VllmEngine
 from training.data.example import Example
@@ -153,16 +153,35 @@ def vanilla(
     return kept
 
 
-def seconds(work: Callable[[], Any], device: str, repeats: int) -> float:
-    """The median of some runs."""
-    taken = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+@dataclass(frozen=True)
+class Race:
+    """Two ways to do the same, timed in turn so that a busy machine slows both alike.
+
+    Speeds are tokens per second of each one's fastest run; `ratio` is the median of the pairs'.
+    """
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def race(
+    ours: Callable[[], Any], theirs: Callable[[], Any], tokens: tuple[int, int], repeats: int
+) -> Race:
+    """Times both `repeats` times, alternating. Both end with their results on the host."""
+    pairs = [(tokens[0] / seconds(ours), tokens[1] / seconds(theirs)) for _ in range(repeats)]
+    return Race(
+        ours=max(pair[0] for pair in pairs),
+        theirs=max(pair[1] for pair in pairs),
+        ratio=statistics.median(pair[0] / pair[1] for pair in pairs),
+    )
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall-clock time of one run."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def bf16_peak() -> float:
@@ -198,38 +217,46 @@ def compare(name: str, device: str, examples: list[Example], repeats: int) -> di
         model.set_attn_implementation(ATTENTION)
         return list(engine.score(examples))
 
-    def plain(share: int, *, topk_on_host: bool) -> float:
-        """The plain loop's tokens per second on the first `share` sequences."""
+    def against(share: int, *, topk_on_host: bool) -> Race:
+        """Ours on all sequences, the plain loop on the first `share` of them."""
         some = examples[:share]
 
-        def work() -> Any:
+        def theirs() -> Any:
             return vanilla(model, some, 8 if cuda else 4, topk_on_host=topk_on_host)
 
-        _same_work(scored, work(), tolerance=0.1 if cuda else 1e-4)
-        return sum(map(len, some)) / seconds(work, device, repeats)
+        _same_work(scored, theirs(), tolerance=0.1 if cuda else 1e-4)
+        return race(ours, theirs, (count_tokens(examples), count_tokens(some)), repeats)
 
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     scored = dict(ours())
     peak = torch.cuda.max_memory_allocated() / 2**30 if cuda else None
-    our_s = seconds(ours, device, repeats)
-    our_speed = sum(map(len, examples)) / our_s
-    speed = plain(32 if cuda else len(examples), topk_on_host=True)
-    found: dict[str, Any] = {
-        "torch_over_vanilla": round(our_speed / speed, 2),
-        "torch_tokens_per_s": round(our_speed),
-        "vanilla_tokens_per_s": round(speed),
-    }
+    found = said("torch", against(32 if cuda else len(examples), topk_on_host=True))
     if cuda:
-        kinder = plain(128, topk_on_host=False)
+        kinder = against(128, topk_on_host=False)
+        flops = shape.flops(examples) / count_tokens(examples)
         found |= {
-            "torch_over_vanilla_with_topk_on_device": round(our_speed / kinder, 2),
-            "mfu": round(shape.flops(examples) / our_s / bf16_peak(), 3),
+            "torch_over_vanilla_with_topk_on_device": round(kinder.ratio, 2),
+            "mfu": round(flops * max(found["torch_tokens_per_s"], kinder.ours) / bf16_peak(), 3),
             "peak_gib": peak and round(peak, 1),
         }
     else:
         found |= stored(who, form, examples, scored)
     return found
+
+
+def said(engine: str, result: Race) -> dict[str, Any]:
+    """A race's figures, under the engine's name."""
+    return {
+        f"{engine}_over_vanilla": round(result.ratio, 2),
+        f"{engine}_tokens_per_s": round(result.ours),
+        "vanilla_tokens_per_s": round(result.theirs),
+    }
+
+
+def count_tokens(examples: Sequence[Example]) -> int:
+    """All of them, prompts included."""
+    return sum(map(len, examples))
 
 
 def _same_work(scored: dict[int, Scored], plain: list[Any], tolerance: float) -> None:
@@ -265,22 +292,28 @@ def stored(
     }
 
 
-def with_vllm(name: str, device: str, examples: list[Example], repeats: int) -> float:
-    """vLLM's tokens per second on the same weights, once it is warm."""
-    dtype = "bfloat16" if device == "cuda" else "float32"
+def with_vllm(name: str, device: str, examples: list[Example], repeats: int) -> dict[str, Any]:
+    """vLLM against the plain loop on the same weights, once it is warm."""
+    cuda = device == "cuda"
+    dtype = torch.bfloat16 if cuda else torch.float32
+    model = make_model(SHAPES[name], device, dtype)
+    dtype_name = str(dtype).removeprefix("torch.")
     script = CHECKOUT / "recipes" / "vllm-cpu" / "make_checkpoint.py"
+    some = examples[: 32 if cuda else len(examples)]
     with tempfile.TemporaryDirectory() as folder:
-        make_model(SHAPES[name], device, getattr(torch, dtype)).save_pretrained(folder)
+        model.save_pretrained(folder)
         runpy.run_path(str(script))["make_tokenizer"]().save_pretrained(folder)
-        settings = TeacherModelSettings.model_validate({"model": folder, "dtype": dtype})
-        form = CaptureForm.top_k(K)
-        engine: Engine
-        with VllmEngine(
-            settings, identity("vllm", dtype), form, vocabulary=SHAPES[name].width
-        ) as engine:
+        settings = TeacherModelSettings.model_validate({"model": folder, "dtype": dtype_name})
+        form, width = CaptureForm.top_k(K), SHAPES[name].width
+        with VllmEngine(settings, identity("vllm", dtype_name), form, vocabulary=width) as engine:
             list(engine.score(examples[:8]))
-            taken = seconds(lambda: list(engine.score(examples)), "cpu", repeats)
-    return sum(len(each) for each in examples) / taken
+            result = race(
+                lambda: list(engine.score(examples)),
+                lambda: vanilla(model, some, 8 if cuda else 4, topk_on_host=True),
+                (count_tokens(examples), count_tokens(some)),
+                repeats,
+            )
+    return said("vllm", result)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -288,9 +321,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     device = arguments.device
     cuda = device == "cuda"
     count = (256 if arguments.quick else 2048) if cuda else (16 if arguments.quick else 32)
-    repeats = 1 if arguments.quick else 3
+    repeats = 3
     examples = make_examples(count, 1500 if cuda else 512)
-    tokens, rows = sum(map(len, examples)), sum(len(each.row_N) for each in examples)
+    tokens, rows = count_tokens(examples), sum(len(each.row_N) for each in examples)
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
         "sequences": count,
@@ -300,16 +333,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     names = arguments.shapes.split(",") if arguments.shapes else (["0.5b"] if cuda else ["small"])
     shapes = {name: compare(name, device, examples, repeats) for name in names}
     for name in names if arguments.vllm else []:
-        speed = with_vllm(name, device, examples, repeats)
-        shapes[name]["vllm_tokens_per_s"] = round(speed)
-        plain = shapes[name]["vanilla_tokens_per_s"]
-        shapes[name]["vllm_over_vanilla"] = round(speed / plain, 2)
+        shapes[name] = with_vllm(name, device, examples, repeats) | shapes[name]
     return result | (shapes[names[0]] if len(names) == 1 else {"shapes": shapes})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer sequences, one run each")
+    parser.add_argument("--quick", action="store_true", help="fewer sequences")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shapes", help=f"comma-separated: {', '.join(SHAPES)}")
     parser.add_argument("--no-vllm", dest="vllm", action="store_false")

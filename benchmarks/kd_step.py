@@ -13,8 +13,8 @@ in a thread ahead of the step. Copies of batch and targets to the device are in.
 | `trl_gkd` | TRL's dense loss, `GKDTrainer.generalized_jsd_loss` at beta = 0 (forward KL), the teacher's logits given and not timed |
 
 All see the same weights (Qwen2 shapes, random, logits with a deviation of 8, vocabulary of 151,936;
-the 7B's is 152,064) and the same documents as one row: log-normal lengths (median 300 tokens, sigma
-0.6) of which a share, by default 65 %, are prompt and masked. That all do the same work is checked:
+the 7B's is 152,064) and the same documents as one row: log-normal lengths (median 150 tokens, sigma
+0.5) of which a share, by default 65 %, are prompt and masked. That all do the same work is checked:
 SFT losses must agree, and KL with a tail bucket may not exceed dense KL. Without TRL its arms are
 left out, and the result says so.
 
@@ -77,13 +77,13 @@ Step = Callable[[], Tensor]
 
 
 def make_documents(tokens: int, prompt_share: float, seed: int = 0) -> list[Example]:
-    """Documents of `tokens` tokens together, `prompt_share` of each about that of all."""
+    """Documents of `tokens` tokens together, about `prompt_share` of each a masked prompt."""
     numbers, left = np.random.default_rng(seed), tokens
     made: list[Example] = []
     while left:
-        length = max(16, int(300 * np.exp(0.6 * numbers.standard_normal())))
+        length = max(16, int(150 * np.exp(0.5 * numbers.standard_normal())))
         length = left if left - length < 16 else length
-        prompt = int(length * numbers.beta(10 * prompt_share, 10 * (1 - prompt_share)))
+        prompt = int(length * numbers.beta(40 * prompt_share, 40 * (1 - prompt_share)))
         ids = numbers.integers(151_643, size=length).astype(np.int32)
         trained = np.arange(length) >= min(max(prompt, 1), length - 1)
         name = f"d{len(made)}"
@@ -289,10 +289,17 @@ def _check_same_work(
         sys.exit(f"unequal work: losses {losses}, KL with a tail bucket {bucket}")
 
 
+def default_tokens(name: str, device: str, *, quick: bool) -> int:
+    """Of the packed batch: what fits, without gradient checkpointing, with TRL's dense loss."""
+    if device == "cuda":
+        return 4096 if name == "7b" else 8192
+    return 512 if quick else 1024
+
+
 def compare(name: str, device: str, options: argparse.Namespace) -> dict[str, Any]:
     """All arms at one shape."""
     cuda = device == "cuda"
-    tokens = options.tokens or ((4096 if name == "7b" else 8192) if cuda else 1024)
+    tokens = options.tokens or default_tokens(name, device, quick=options.quick)
     documents = make_documents(tokens, options.prompt_share)
     with tempfile.TemporaryDirectory() as folder:
         bench = prepare(name, device, documents, folder)
@@ -311,6 +318,7 @@ def compare(name: str, device: str, options: argparse.Namespace) -> dict[str, An
         "tokens": tokens,
         "documents": len(documents),
         "trained_tokens": bench.batch.rows,
+        "prompt_share": round(1 - bench.batch.rows / tokens, 3),
         "head_share": round(head / (body + head), 3),
         "trl": f"attention: {bench.theirs.attention}" if bench.theirs else "absent, arms left out",
         "seconds": {arm: round(each, 4) for arm, each in medians.items()},
@@ -352,7 +360,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     device = options.device
     cuda = device == "cuda"
     names = options.shapes.split(",") if options.shapes else (["0.5b"] if cuda else ["small"])
-    options.rounds = 4 if options.quick else 24
+    options.rounds = 4 if options.quick else 16
     shapes = {}
     for name in names:
         shapes[name] = compare(name, device, options)
@@ -366,7 +374,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
         "rounds": options.rounds,
-        "prompt_share": options.prompt_share,
         "head_workspace_mib": WORKSPACE // MIB,
     }
     return result | (shapes[names[0]] if len(names) == 1 else {"shapes": shapes})
@@ -374,7 +381,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and head sizes")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, tokens and head sizes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shapes", help=f"comma-separated: {', '.join(SHAPES)}")
     parser.add_argument("--prompt-share", type=float, default=0.65)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -55,19 +56,29 @@ def train_command(recipe_path: str, set_: list[str], kind: str, restart: bool, j
     need_trainer()
     # Nothing but the ranks needs the hub's progress bars, and they would spoil the display.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    reports = _train(recipe, stages, restart)
+    # A scheduler's SIGTERM is a person's Ctrl-C: the ranks are asked to end, the books are closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        reports, corpus = _train(recipe, stages, restart)
+    except KeyboardInterrupt:
+        _line("Stopped. The same command goes on from the last checkpoint.")
+        return 130
     _show(reports)
     if json:
-        print_json({"recipe": recipe.name, "stages": [_plain(each) for each in reports]})
+        said = [_plain(each) for each in reports]
+        print_json({"recipe": recipe.name, "corpus": corpus, "stages": said})
     return 0
 
 
-def _train(recipe: TrainRecipe, stages: list[StageSettings], restart: bool) -> list[StageReport]:
+def _train(
+    recipe: TrainRecipe, stages: list[StageSettings], restart: bool
+) -> tuple[list[StageReport], dict[str, Any]]:
     from training.engine.stages import train
 
     with ExitStack() as stack:
         show = _Display(recipe.name, stack)
-        return train(recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record)
+        done = train(recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record)
+        return done, show.corpus
 
 
 class _Display:
@@ -77,11 +88,15 @@ class _Display:
         self._name = name
         self._stack = stack
         self._update: Callable[[dict[str, Any]], None] = lambda record: None
+        self.corpus: dict[str, Any] = {}
 
     def begin(self, spec: StageSpec, steps: int) -> None:
         from training.report.progress import PlainProgress, TrainProgress
 
         self._stack.close()
+        if not self.corpus:
+            self.corpus = _counts(spec)
+            _line(_sentence(self.corpus))
         if console.is_terminal:
             view = TrainProgress(self._name, spec.name, steps)
             live = Live(view, console=console, refresh_per_second=4, transient=False)
@@ -93,6 +108,27 @@ class _Display:
 
     def record(self, record: dict[str, Any]) -> None:
         self._update(record)
+
+
+def _counts(spec: StageSpec) -> dict[str, Any]:
+    """What became of the corpus's samples."""
+    from training.data.tokenised import TokenisedCorpus
+
+    tokens = TokenisedCorpus.open(spec.corpus)
+    return {
+        "train": len(tokens.train),
+        "held_out": len(tokens.validation),
+        "lost": tokens.lost,
+        "truncated": tokens.truncated,
+    }
+
+
+def _sentence(corpus: dict[str, Any]) -> str:
+    parts = [f"{corpus['train']:,} examples to train on, {corpus['held_out']:,} held out"]
+    parts += [f"{n:,} dropped ({reason.replace('_', ' ')})" for reason, n in corpus["lost"].items()]
+    if corpus["truncated"]:
+        parts.append(f"{corpus['truncated']:,} truncated")
+    return "corpus: " + "; ".join(parts)
 
 
 def _line(text: str) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from training.engine.memory_errors import is_out_of_memory
 from training.errors import CheckpointRefused
 
 COMPLETE = "complete.json"
+# What torch and DeepSpeed raise over files that are missing, cut short or no checkpoint.
+_UNREADABLE = (
+    OSError, RuntimeError, EOFError, AssertionError, KeyError, ValueError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +91,19 @@ def remove_broken(folder: Path) -> None:
 
 
 def save(engine: Any, folder: Path, step: int, identity: str, keep: int) -> None:
-    """Saves on every rank together; keeps the newest `keep`."""
+    """Saves on every rank together; keeps the newest `keep`.
+
+    Raises:
+        CheckpointRefused: it cannot be written; those before it are intact.
+    """
     tag = f"step-{step:08d}"
-    engine.save_checkpoint(str(folder), tag=tag, save_latest=False)
-    torch.save(_random_states(), folder / tag / f"random-{dist.get_rank():05d}.pt")
+    with _writing(folder / tag):
+        engine.save_checkpoint(str(folder), tag=tag, save_latest=False)
+        torch.save(_random_states(), folder / tag / f"random-{dist.get_rank():05d}.pt")
     dist.barrier()
     if dist.get_rank() == 0:
-        _mark(folder / tag, step, identity)
+        with _writing(folder / tag):
+            _mark(folder / tag, step, identity)
         for old in whole_checkpoints(folder)[:-keep]:
             (old.folder / COMPLETE).unlink()
             shutil.rmtree(old.folder)
@@ -102,16 +116,41 @@ def load(engine: Any, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointRefused: DeepSpeed cannot load it.
     """
-    name = checkpoint.folder.name
-    loaded, _ = engine.load_checkpoint(str(checkpoint.folder.parent), tag=name)
     states = checkpoint.folder / f"random-{dist.get_rank():05d}.pt"
-    if loaded is None or not states.is_file():
+    try:
+        loaded, _ = engine.load_checkpoint(
+            str(checkpoint.folder.parent), tag=checkpoint.folder.name
+        )
+        if loaded is None:
+            raise FileNotFoundError("files of it are missing")
+        _restore_random_states(torch.load(states, weights_only=False))
+    except _UNREADABLE as error:
         raise CheckpointRefused(
             f"The checkpoint {checkpoint.folder} cannot be loaded.",
-            cause="Files of it are missing.",
+            cause=f"Files of it are missing or damaged: {_first_line(error)}",
             solution="Remove that folder; training goes on from the one before.",
-        )
-    _restore_random_states(torch.load(states, weights_only=False))
+        ) from error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch says RuntimeError where a file cannot be written; a broken connection says so too.
+        if isinstance(error, dist.DistError) or is_out_of_memory(error):
+            raise
+        raise CheckpointRefused(
+            f"The checkpoint {folder} cannot be written.",
+            cause=_first_line(error),
+            solution="Free some disk space and run the same command again: it goes on from the "
+            "last whole checkpoint.",
+            command="df -h",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _mark(folder: Path, step: int, identity: str) -> None:

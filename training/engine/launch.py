@@ -46,11 +46,17 @@ def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record:
             solution="Install the trainer's packages.",
             command="make train",
         )
-    for old in spec.folder.glob("error-*.json"):
-        old.unlink()
-    spec.write()
+    with Tether.hold(spec.folder) as tether:
+        for old in spec.folder.glob("error-*.json"):
+            old.unlink()
+        spec.write()
+        _follow(spec, tether, on_record)
+
+
+def _follow(spec: StageSpec, tether: Tether, on_record: Callable[[Record], None]) -> None:
+    """Runs the ranks to their end."""
     follower = _Follower(spec.folder / METRICS_FILE)
-    with Tether.hold(spec.folder) as tether, _ranks(spec, tether) as process:
+    with _ranks(spec, tether) as process:
         while process.poll() is None:
             for record in follower.read():
                 on_record(record)

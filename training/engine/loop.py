@@ -108,7 +108,11 @@ class StageLoop:
             for micro in self._feed.validation():
                 loss, stats = self._engine(micro.batch, micro.targets, self._goal)
                 tally.add(loss, stats, micro)
-        said = tally.over_ranks().validation(
+        totals = tally.over_ranks()
+        if not totals.finite:
+            # Weights that one step has spoilt show here before they are saved.
+            raise self._not_finite("validation loss", step - 1, tally)
+        said = totals.validation(
             step=step,
             epoch=step / self._feed.schedule.steps_per_epoch,
             seconds=time.perf_counter() - began,

@@ -25,8 +25,9 @@ from training.data.split import Split
 from training.data.tokenised import TokenisedCorpus
 from training.engine.launch import launch
 from training.engine.ledger import Ledger
-from training.engine.spec import StageSpec
+from training.engine.spec import SPEC, StageSpec
 from training.engine.teaching import Teaching, teachers_of, weights_of
+from training.engine.tether import Tether
 from training.errors import CheckpointRefused, ModelRefused
 from training.recipe import StageSettings, TrainRecipe
 from training.report.metrics import METRICS_FILE
@@ -216,24 +217,31 @@ def _start(recipe: TrainRecipe, stage: StageSettings) -> tuple[str, Any]:
 
 
 def _made_by(model: Path) -> str | None:
-    """The identity of the stage that left this model; None where there is none."""
+    """The identity of the stage that left this model; None where there is none.
+
+    Raises:
+        ModelRefused: it is damaged.
+    """
     try:
         said = json.loads((model / LINEAGE).read_text(encoding="utf-8"))
+        return str(said["identity"])
     except FileNotFoundError:
         return None
-    return str(said["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelRefused(
+            f"What made the model in {model} cannot be read.",
+            cause=f"{LINEAGE} is damaged: {error!r}.",
+            solution="Remove that folder; the stage goes on from its last checkpoint.",
+        ) from error
 
 
 def _make_room(folder: Path, identity: str, *, restart: bool) -> None:
     """The stage's folder: new, or the same stage's; another's is refused, or put aside."""
-    from training.engine.spec import SPEC
-
-    file = folder / SPEC
-    known = json.loads(file.read_text(encoding="utf-8"))["identity"] if file.exists() else None
     if restart and folder.exists():
         number = 1 + sum(1 for _ in folder.parent.glob(f"{folder.name}.old-*"))
-        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
-    elif known not in (None, identity):
+        with Tether.hold(folder):
+            folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+    elif _begun_by(folder) not in (None, identity):
         raise CheckpointRefused(
             f"The folder {folder} holds another training run.",
             cause="Recipe, data, teacher rows, ranks or ZeRO stage have changed since it began.",
@@ -241,6 +249,21 @@ def _make_room(folder: Path, identity: str, *, restart: bool) -> None:
             "are kept under another name), or give the stage another name.",
         )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _begun_by(folder: Path) -> str | None:
+    """The identity of the training run in this folder; None where there is none."""
+    file = folder / SPEC
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["identity"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefused(
+            f"The folder {folder} holds a training run that cannot be read.",
+            cause=f"{SPEC} is damaged: {error!r}.",
+            solution="Begin anew with --restart (the old files are kept under another name).",
+        ) from error
 
 
 def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus) -> Teaching:

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -114,7 +115,7 @@ def load_student(settings: StudentSettings, start: str, *, seed: int) -> Any:
             model = AutoModelForCausalLM.from_pretrained(
                 start, revision=revision, dtype=dtype, attn_implementation=ATTENTION
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelRefused(
             f"The student '{start}' cannot be loaded.",
             cause=str(error).splitlines()[0] if str(error) else type(error).__name__,

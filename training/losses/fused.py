@@ -35,8 +35,8 @@ _BLOCK_BYTES = 8 * 2**20
 _PRODUCT_BYTES = 16 * 2**20
 """Of one slice of the weight's gradient, where it is computed and summed in different dtypes."""
 
-_TABLE_ENTRIES = 2**18
-"""Ids of one table: so many rows are prepared at a time, whatever the chunks."""
+_ENTRY_BYTES = 192
+"""About what one id of one row costs while its table is made or its loss is worked out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +63,16 @@ class RowStats:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a workspace is used: rows of logits at a time, rows swept together, and weight rows whose
-    gradient is computed at a time where it is summed in another dtype."""
+    """How a workspace is used.
+
+    Rows of logits at a time; rows swept together; weight rows whose gradient is computed at a time
+    where it is summed in another dtype; ids (rows times teachers' k) prepared at a time.
+    """
 
     chunk_rows: int
     block_rows: int
     weight_rows: int
+    table_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def fused_linear_loss(
     if backend == "auto":
         backend = "triton" if hidden_NH.is_cuda and weight_VH.dtype != torch.float64 else "torch"
     spoken = () if objective.name == "ce" else tuple(targets)
-    cut = cut_workspace(weight_VH, objective, workspace_bytes)
+    entries = 1 + sum(target.id_NK.shape[1] for target in spoken)
+    cut = cut_workspace(weight_VH, objective, entries, workspace_bytes)
     settings = _Settings(objective, spoken, cut, accumulate, backend == "triton")
     with torch.autocast(hidden_NH.device.type, enabled=False):
         if torch.is_grad_enabled() and any(
@@ -203,7 +208,7 @@ def _run(
     buffer_CV = weight_VH.new_empty(min(size, len(hidden_NH)), len(weight_VH))
     loss_N = hidden_NH.new_empty(len(hidden_NH), dtype=work)
     stats = RowStats(*(torch.empty_like(loss_N, dtype=torch.float32) for _ in fields(RowStats)))
-    for rows, table in _chunks(label_N, settings, size, work):
+    for rows, table in _chunks(label_N, settings, size):
         hidden_CH = hidden_NH[rows].to(weight_VH.dtype)
         logits_CV = buffer_CV[: len(hidden_CH)]
         torch.mm(hidden_CH, weight_VH.t(), out=logits_CV)
@@ -216,34 +221,39 @@ def _run(
     return loss_N.sum(), *(getattr(stats, field.name) for field in fields(RowStats))
 
 
-def cut_workspace(weight_VH: Tensor, objective: Objective, workspace_bytes: int) -> Cut:
+def cut_workspace(
+    weight_VH: Tensor, objective: Objective, entries: int, workspace_bytes: int
+) -> Cut:
     """Cuts a workspace so that logits have most of it, in round numbers of rows for the products.
 
-    Half of it at the least holds logits; one row of each kind there must be.
+    Half of it at the least holds logits and what is worked out of them; one row of each kind there
+    must be. `entries` are the ids of a row: all teachers' k, and the label.
     """
     vocabulary, width = weight_VH.shape
     work = _work_dtype(weight_VH).itemsize
     block_rows = max(1, min(_BLOCK_BYTES, workspace_bytes // 8) // (work * vocabulary))
     weight_rows = max(1, min(_PRODUCT_BYTES, workspace_bytes // 8) // (work * width))
+    table_entries = max(1, workspace_bytes // 16 // _ENTRY_BYTES)
     held = block_rows * work * vocabulary
     held *= torch_chunk.scratch_blocks(weight_VH.dtype, objective)
+    held += table_entries * _ENTRY_BYTES
     if weight_VH.itemsize < 4:
         held += weight_rows * work * width
-    rows = max(1, (workspace_bytes - held) // (vocabulary * weight_VH.itemsize))
+    row_bytes = vocabulary * weight_VH.itemsize + entries * _ENTRY_BYTES
+    rows = max(1, (workspace_bytes - held) // row_bytes)
     unit = next(unit for unit in (64, 8, 1) if rows >= unit)
-    return Cut(rows // unit * unit, block_rows, weight_rows)
+    return Cut(rows // unit * unit, block_rows, weight_rows, table_entries)
 
 
-def _chunks(
-    label_N: Tensor, settings: _Settings, size: int, work: torch.dtype
-) -> Iterator[tuple[slice, RowTable]]:
+def _chunks(label_N: Tensor, settings: _Settings, size: int) -> Iterator[tuple[slice, RowTable]]:
     """Chunks of `size` rows with their tables, which are made for many chunks at a time."""
     entries = 1 + sum(target.id_NK.shape[1] for target in settings.targets)
-    together = size * max(1, _TABLE_ENTRIES // (size * entries))
+    together = size * max(1, settings.cut.table_entries // (size * entries))
     for first in range(0, len(label_N), together):
         part = slice(first, first + together)
         targets = [_rows(target, part) for target in settings.targets]
-        table = build_table(label_N[part], targets, settings.objective, work)
+        dtype = torch.float32 if settings.triton else torch.float64
+        table = build_table(label_N[part], targets, settings.objective, dtype)
         for start in range(0, len(table.id_NE), size):
             stop = min(start + size, len(table.id_NE))
             yield slice(first + start, first + stop), table.rows(start, stop)

@@ -86,10 +86,7 @@ def dense_kd(
         return _weighted(w_V, log_q_V, z_V, p_K)
 
     if T != 1.0:
-        assert target.log_z_N is not None
-        p_K = (log_p_K / T - target.log_z_N[n].double()).exp()
-        p_K = p_K / p_K.sum().clamp(min=1.0)
-        p_tail = (1.0 - p_K.sum()).clamp(min=0.0)
+        p_K, p_tail = _tempered(log_p_K, target, n, T)
     p_B, q_B = p_K, q_K
     if outside_V.any():
         q_tail = (log_q_V[outside_V].logsumexp(dim=0)).exp()
@@ -100,6 +97,24 @@ def dense_kd(
         return _kl(q_B, p_B.clamp(min=SMALLEST))
     m_B = objective.beta * p_B + (1 - objective.beta) * q_B
     return objective.beta * _kl(p_B, m_B) + (1 - objective.beta) * _kl(q_B, m_B)
+
+
+def _tempered(log_p_K: Tensor, target: SparseTargets, n: int, T: float) -> tuple[Tensor, Tensor]:
+    """p^(1/T) / Z_T on K, and 1 less their sum for the tail as far as a float32 log Z can tell; a
+    tail's sum of powers is never below (T > 1) or above (T < 1) the power of its sum."""
+    assert target.log_z_N is not None
+    z = target.log_z_N[n].double().exp()
+    p_K = log_p_K.exp() ** (1 / T) / z
+    bound = target.log_tail_N[n].double().exp() ** (1 / T) / z
+    remainder = 1.0 - p_K.sum()
+    told = bool(remainder >= 2.0**-22)
+    if T > 1:
+        p_tail = torch.maximum(remainder, bound) if told else bound
+    else:
+        p_tail = torch.minimum(remainder if told else torch.full_like(bound, 2.0**-22), bound)
+    if target.log_tail_N[n] == -torch.inf:
+        p_tail = torch.zeros_like(p_tail)
+    return p_K / (p_K.sum() + p_tail), p_tail / (p_K.sum() + p_tail)
 
 
 def _kl(a_B: Tensor, b_B: Tensor) -> Tensor:

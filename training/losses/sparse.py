@@ -80,20 +80,22 @@ class _Part:
 
 
 def evaluate(
-    objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest
+    objective: Objective, table: RowTable, logit_NE: Tensor, top_N: Tensor, rest: Rest
 ) -> tuple[RowResult, RowGradient]:
     """Loss and gradient of N rows.
 
     Args:
-        z_NE: logits at the table's ids relative to the row's highest; -inf where the id is -1.
-        rest: everything else in the vocabulary, relative to the same.
+        logit_NE: logits at the table's ids; -inf where the id is -1.
+        top_N: the row's highest logit.
+        rest: everything else in the vocabulary, relative to that.
     """
+    z_NE = logit_NE - top_N[:, None]
     student = _student(z_NE, rest.log_sum_N)
     q_NE = student.log_q_NE.exp()
     ce_N = -student.log_q_NE.gather(1, table.label_at_N[:, None])[:, 0]
     is_label_NE = _column(table.label_at_N, z_NE)
     ce, scale = objective.ce_factor, objective.kd_gradient_factor
-    kd = _teachers(objective, table, z_NE, rest, student)
+    kd = _teachers(objective, table, logit_NE, z_NE, rest, student)
     rest_N, tempered_N = ce * student.log_rest_N.exp(), None
     if rest.tempered_N is None:
         rest_N = rest_N + scale * kd.rest_N
@@ -122,7 +124,12 @@ def _student_mass(table: RowTable, q_NE: Tensor) -> Tensor:
 
 
 def _teachers(
-    objective: Objective, table: RowTable, z_NE: Tensor, rest: Rest, student: _Student
+    objective: Objective,
+    table: RowTable,
+    logit_NE: Tensor,
+    z_NE: Tensor,
+    rest: Rest,
+    student: _Student,
 ) -> _Part:
     """The weighted sum over all teachers; a row's teacher of weight 0 is not so much as read."""
     if objective.temperature != 1.0:
@@ -131,7 +138,7 @@ def _teachers(
     kd_N, gradient_NE = torch.zeros_like(rest.max_N), torch.zeros_like(z_NE)
     rest_N = torch.zeros_like(kd_N)
     for m, weight_N in enumerate(table.weight_MN):
-        part = _part(objective, table, m, student)
+        part = _part(objective, table, m, logit_NE, student)
         silent_N = weight_N == 0
         kd_N += (weight_N * part.kd_N).masked_fill(silent_N, 0.0)
         rest_N += (weight_N * part.rest_N).masked_fill(silent_N, 0.0)
@@ -139,17 +146,18 @@ def _teachers(
     return _Part(kd_N, gradient_NE, rest_N)
 
 
-def _part(objective: Objective, table: RowTable, m: int, student: _Student) -> _Part:
+def _part(
+    objective: Objective, table: RowTable, m: int, logit_NE: Tensor, student: _Student
+) -> _Part:
     in_K_NE = table.log_p_MNE[m] != ABSENT
     log_p_NE = table.log_p_MNE[m].masked_fill(~in_K_NE, -math.inf)
-    log_q_NE = student.log_q_NE.masked_fill(~in_K_NE, -math.inf)
     if objective.name == "renorm":
-        return _renorm(log_p_NE, log_q_NE)
+        return _renorm(log_p_NE, logit_NE.masked_fill(~in_K_NE, -math.inf), objective.temperature)
     if objective.name in BUCKETED:
         return _bucketed(objective, table.log_tail_MN[m], in_K_NE, log_p_NE, student)
     outside_NE = torch.zeros_like(in_K_NE)
     if objective.name == "label_tail":
-        outside_NE = _column(table.label_at_N, log_q_NE) & ~in_K_NE
+        outside_NE = _column(table.label_at_N, logit_NE) & ~in_K_NE
     return _weights(log_p_NE, outside_NE, student)
 
 
@@ -180,11 +188,15 @@ def _bucketed(
     return _Part(kd_N, gradient_NE, tail_NB[:, -1])
 
 
-def _renorm(log_p_NE: Tensor, log_q_NE: Tensor) -> _Part:
-    log_Q_N = log_q_NE.logsumexp(dim=1)
-    log_q_NE = log_q_NE - log_Q_N.masked_fill(log_Q_N == -math.inf, 0.0)[:, None]
+def _renorm(log_p_NE: Tensor, z_NE: Tensor, temperature: float) -> _Part:
+    """Relative to K's own highest logit: where K is far below the rest, log q lost its digits."""
+    highest_N1 = z_NE.amax(dim=1, keepdim=True)
+    z_NE = (z_NE - highest_N1.masked_fill(highest_N1 == -math.inf, 0.0)) / temperature
+    log_sum_N1 = z_NE.logsumexp(dim=1, keepdim=True)
+    log_q_NE = z_NE - log_sum_N1.masked_fill(log_sum_N1 == -math.inf, 0.0)
     gradient_NE = log_q_NE.exp() - log_p_NE.exp()
-    return _Part(_divergence(log_p_NE, log_q_NE), gradient_NE, torch.zeros_like(log_Q_N))
+    kd_N = _divergence(log_p_NE, log_q_NE)
+    return _Part(kd_N, gradient_NE, torch.zeros_like(kd_N))
 
 
 def _weights(log_w_NE: Tensor, outside_NE: Tensor, student: _Student) -> _Part:

@@ -21,6 +21,9 @@ from training.losses.targets import SparseTargets
 ABSENT = math.inf
 """In `log_p_MNE`: that teacher's K does not hold this id. No log-probability can be infinite."""
 
+LOG_Z_ERROR = 2.0**-22
+"""Below this a tail at T != 1 cannot be told from the rounding of a float32 log Z."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowTable:
@@ -127,13 +130,27 @@ def _distribution(target: SparseTargets, objective: Objective) -> tuple[Tensor, 
 
 
 def _tempered(target: SparseTargets, temperature: float) -> tuple[Tensor, Tensor]:
+    """log p^(1/T)/Z_T on K and on the tail, which is what K leaves of one.
+
+    A float32 log Z knows that remainder to `LOG_Z_ERROR` and no better. But the tail also lies on a
+    known side of p_t^(1/T)/Z_T, for a sum of powers is above (T > 1) or below (T < 1) the power of
+    the sum; where the remainder says nothing, that bound does. What had no tail at T = 1 has none.
+    """
     if target.log_z_N is None:
         raise ValueError(f"targets without log Z cannot be taken to temperature {temperature}")
-    log_p_NK = target.log_p_NK.double() / temperature - target.log_z_N.double()[:, None]
+    log_z_N = target.log_z_N.double()
+    log_tail_N = target.log_tail_N.double()
+    log_p_NK = target.log_p_NK.double() / temperature - log_z_N[:, None]
     log_mass_N = log_p_NK.logsumexp(dim=1)
-    excess_N = log_mass_N.clamp(min=0)
-    log_tail_N = (-torch.expm1(log_mass_N - excess_N)).log()
-    return log_p_NK - excess_N[:, None], log_tail_N
+    bound_N = (log_tail_N / temperature - log_z_N).exp()
+    tail_N = -torch.expm1(log_mass_N)
+    if temperature > 1:
+        tail_N = torch.maximum(torch.where(tail_N < LOG_Z_ERROR, 0.0, tail_N), bound_N)
+    else:
+        tail_N = torch.minimum(tail_N.clamp(min=LOG_Z_ERROR), bound_N)
+    tail_N = torch.where(log_tail_N == -math.inf, 0.0, tail_N)
+    log_total_N = _finite(torch.logaddexp(log_mass_N, tail_N.log()))
+    return log_p_NK - log_total_N[:, None], tail_N.log() - log_total_N
 
 
 def _finite(log_total_N: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 In: logits [C, V] in any float dtype and the chunk's table. Out: the rows' results; the buffer
 then holds dL/dz, or nothing of use where no gradient is wanted. The vocabulary is swept in blocks
 of a few rows that fit a processor's cache, in float32 (float64 for float64 logits) whatever the
-logits' dtype.
+logits' dtype; what follows has a handful of ids per row, and is done in float64.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def sweep(
     padding_CE = table.id_NE < 0
     # Padding points at the label too: whatever is written there is written once more, the same.
     id_CE = torch.where(padding_CE, label_C1, table.id_NE)
-    z_CE = logits_CV.gather(1, id_CE).to(work).masked_fill_(padding_CE, -math.inf)
+    z_CE = logits_CV.gather(1, id_CE).double().masked_fill_(padding_CE, -math.inf)
     # By index, not `scatter_`, which copies the whole of a bfloat16 matrix on a CPU.
     row_C1 = torch.arange(len(logits_CV), device=logits_CV.device)[:, None]
     logits_CV[row_C1, id_CE] = -math.inf
@@ -57,7 +57,7 @@ def sweep(
         if tempered_C is None
         else tempered_C.log() + peak_C / objective.temperature,
     )
-    result, gradient = evaluate(objective, table, z_CE - top_C[:, None], rest)
+    result, gradient = evaluate(objective, table, z_CE, top_C, rest)
     if want_gradient:
         _scale(logits_CV, gradient, objective, work, block_rows)
         at_label_CE = gradient.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
@@ -84,7 +84,7 @@ def _sums(
             tempered_C[rows] = block.pow(power).sum(dim=1)
         if block.dtype != logits_CV.dtype:
             logits_CV[rows] = block
-    return max_C, sum_C, tempered_C
+    return max_C.double(), sum_C.double(), None if tempered_C is None else tempered_C.double()
 
 
 def _scale(
@@ -95,14 +95,15 @@ def _scale(
     block_rows: int,
 ) -> None:
     power = 1 / objective.temperature
+    factor_C = gradient.factor_N.to(work)
     for rows in _blocks(len(logits_CV), block_rows):
         block = logits_CV[rows].to(work)
         if gradient.tempered_factor_N is None:
-            block.mul_(gradient.factor_N[rows, None])
+            block.mul_(factor_C[rows, None])
         else:
             tempered = block.pow(power)
-            block.mul_(gradient.factor_N[rows, None])
-            block.addcmul_(tempered, gradient.tempered_factor_N[rows, None])
+            block.mul_(factor_C[rows, None])
+            block.addcmul_(tempered, gradient.tempered_factor_N[rows, None].to(work))
         if block.dtype != logits_CV.dtype:
             logits_CV[rows] = block
 

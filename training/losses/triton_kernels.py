@@ -118,10 +118,12 @@ def _term(log_a, log_b):
 
 
 @triton.jit
-def _renorm(log_p, log_q):
-    log_mass = _log_sum(log_q)
-    log_q = log_q - tl.where(log_mass == _NONE, 0.0, log_mass)
-    return tl.sum(_term(log_p, log_q), axis=0), tl.exp(log_q) - tl.exp(log_p), log_mass * 0.0
+def _renorm(log_p, z, inverse_t):
+    highest = tl.max(z, axis=0)
+    z = (z - tl.where(highest == _NONE, 0.0, highest)) * inverse_t
+    log_sum = _log_sum(z)
+    log_q = z - tl.where(log_sum == _NONE, 0.0, log_sum)
+    return tl.sum(_term(log_p, log_q), axis=0), tl.exp(log_q) - tl.exp(log_p), 0.0
 
 
 @triton.jit
@@ -219,6 +221,7 @@ def _sweep_row(
     highest, total, total_t = _rest_sums(row, vocabulary, inverse_t, TEMPERED, BLOCK_V)
 
     top = tl.maximum(highest, tl.max(z, axis=0))
+    logit = z
     z = z - top
     log_rest = tl.log(total) + (highest - top)
     log_sum = _log_add(log_rest, _log_sum(z))
@@ -229,10 +232,8 @@ def _sweep_row(
     agree = (first >= 0) & (tl.max(tl.where(e == first, z, _NONE), axis=0) >= 0)
 
     warm_q, warm_rest = log_q_all, log_rest - log_sum
-    if OBJECTIVE == "renorm" or TEMPERED:
-        warm_rest = log_rest
-        if TEMPERED:
-            warm_rest = tl.log(total_t) + (highest - top) * inverse_t
+    if TEMPERED:
+        warm_rest = tl.log(total_t) + (highest - top) * inverse_t
         warm_sum = _log_add(warm_rest, _log_sum(z * inverse_t))
         warm_q = z * inverse_t - warm_sum
         warm_rest = warm_rest - warm_sum
@@ -248,7 +249,7 @@ def _sweep_row(
         log_p = tl.where(in_k, log_p, _NONE)
         log_q = tl.where(in_k, warm_q, _NONE)
         if OBJECTIVE == "renorm":
-            kd, gradient, rest = _renorm(log_p, log_q)
+            kd, gradient, rest = _renorm(log_p, tl.where(in_k, logit, _NONE), inverse_t)
         elif BUCKETS:
             log_tail = tl.load(log_tails + m * rows + n)
             beside = tl.where(in_k, _NONE, warm_q)

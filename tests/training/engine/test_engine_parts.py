@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -56,7 +58,7 @@ def test_the_rate_falls_along_a_cosine_to_just_above_its_floor() -> None:
     assert rates[0] == 1.0
     assert rates[50] == pytest.approx(0.55)  # half-way between peak and floor
     assert rates[25] == pytest.approx(0.1 + 0.9 * (2 + 2**0.5) / 4)
-    assert all(later < earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates))
     assert 0.1 < rates[-1] < 0.101
 
 
@@ -287,8 +289,6 @@ def test_a_rank_on_another_host_does_not_watch_a_lock_it_cannot_see(tmp_path: Pa
 
 
 def _wait_gone(pid: int, seconds: float = 10) -> bool:
-    import psutil
-
     try:
         process = psutil.Process(pid)
         gone, _ = psutil.wait_procs([process], timeout=seconds)
