@@ -53,7 +53,7 @@ class Ledger:
 
     def finished(self, model: Path) -> None:
         """The run came to its end and left `model`."""
-        self._end("finished", output=str(model), metrics=self._last_metrics())
+        self._end("finished", output=str(model.resolve()), metrics=self._last_metrics())
 
     def _begin(self, corpus: Corpus) -> None:
         if self._database is None:

@@ -17,6 +17,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from common.hashing import digest
+from training.capture.identity import teacher_identity
 from training.capture.sources import rows_source
 from training.data.chat import ChatRenderer
 from training.data.corpus import Corpus, read_corpus
@@ -29,7 +30,7 @@ from training.engine.spec import SPEC, StageSpec
 from training.engine.teaching import Teaching, teachers_of, weights_of
 from training.engine.tether import Tether
 from training.errors import CheckpointRefused, ModelRefused
-from training.recipe import StageSettings, TrainRecipe
+from training.recipe import StageSettings, StudentSettings, TeacherModelSettings, TrainRecipe
 from training.report.metrics import METRICS_FILE
 from training.report.plots import plot_run
 from training.report.reading import Record
@@ -153,7 +154,7 @@ def stage_spec(
     identity = digest(
         {
             "stage": stage.model_dump(mode="json"),
-            "student": recipe.student.model_dump(mode="json"),
+            "student": recipe.student.model_dump(mode="json", exclude={"model", "revision"}),
             "engine": recipe.engine.model_dump(mode="json", include=_SHAPES_RESULT),
             "packing": recipe.data.packing,
             "corpus": tokens.folder.name,
@@ -201,7 +202,7 @@ def _start(recipe: TrainRecipe, stage: StageSettings) -> tuple[str, Any]:
     """The weights that a stage begins with, and what identifies them."""
     place = recipe.stages.index(stage)
     if place == 0:
-        return recipe.student.model, [recipe.student.model, recipe.student.revision]
+        return recipe.student.model, _student_identity(recipe.student)
     before = recipe.stages[place - 1]
     model = stage_folder(recipe, before) / MODEL
     made_by = _made_by(model)
@@ -214,6 +215,22 @@ def _start(recipe: TrainRecipe, stage: StageSettings) -> tuple[str, Any]:
             command=f"stillhouse train {before.kind} RECIPE",
         )
     return str(model), made_by
+
+
+def _student_identity(student: StudentSettings) -> list[Any]:
+    """What pins the student's first weights. A local folder is pinned by its content, so that it
+    may be moved and may not be changed.
+
+    Raises:
+        ModelRefused: a folder holds no checkpoint.
+    """
+    folder = Path(student.model).expanduser()
+    if not folder.is_dir():
+        return [student.model, student.revision]
+    if student.random_init:
+        return [folder.resolve().name, digest((folder / "config.json").read_text("utf-8"))]
+    said = TeacherModelSettings(model=student.model, dtype=student.dtype)
+    return [folder.resolve().name, teacher_identity(said).revision]
 
 
 def _made_by(model: Path) -> str | None:

@@ -351,6 +351,28 @@ def test_what_does_not_shape_the_result_may_change(recipe: Recipes) -> None:
     assert stage_spec(changed, changed.stages[0], corpus, tokens).folder.name == "sft"
 
 
+def test_a_student_that_was_trained_further_meanwhile_is_another_run(
+    recipe: Recipes, models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "student", tmp_path / "student")
+    made = recipe(student={"model": str(tmp_path / "student")})
+    begun(made)
+    tiny_model(tmp_path / "student", 5)
+    refused(made, CheckpointRefused, "holds another training run")
+
+
+def test_a_student_that_was_only_moved_is_the_same_run(
+    recipe: Recipes, models: Path, tmp_path: Path
+) -> None:
+    identities = set()
+    for parent in ("here", "there"):
+        shutil.copytree(models / "student", tmp_path / parent / "student")
+        made = recipe(student={"model": str(tmp_path / parent / "student")})
+        corpus, tokens = tokenised_corpus(made)
+        identities.add(stage_spec(made, made.stages[0], corpus, tokens).identity)
+    assert len(identities) == 1
+
+
 def test_a_broken_spec_in_the_folder_is_refused(recipe: Recipes) -> None:
     folder = begun(recipe())
     (folder / SPEC).write_text("{not json")

@@ -83,7 +83,7 @@ def _one_id(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int
 def _sure_teacher(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
     teacher_NV = draw(2.0)
     first_NV = teacher_NV >= teacher_NV.amax(dim=1, keepdim=True)
-    return draw(2.0), [(teacher_NV + 16.0 * first_NV, 5, 1.0)]
+    return draw(2.0), [(teacher_NV + 11.0 * first_NV, 5, 1.0)]
 
 
 def _sure_student(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:

@@ -66,7 +66,7 @@ def dense(hidden_NH: Tensor, weight_VH: Tensor, rows: Any, goal: Objective) -> l
 def test_float32_is_within_a_millionth_of_the_dense_reference(
     goal: Objective, situation: str, make_rows: Callable[..., Any], backend: str
 ) -> None:
-    for seed in range(2):
+    for seed in range(2 if backend == "torch" else 1):
         rows = make_rows(situation, goal, seed)
         eye_VV = torch.eye(rows.logits_NV.shape[1], device=rows.logits_NV.device)
         loss, hidden, weight = both(rows.logits_NV, eye_VV, rows, goal, backend=backend)
