@@ -140,7 +140,9 @@ class StageSettings(_Section):
 
 class EngineSettings(_Section):
     """How the ranks work together. `tokens_per_micro_batch` bounds the memory of one pass;
-    `samples_per_micro_batch` matters where packing is off. `head_workspace_mib` bounds the loss."""
+    `samples_per_micro_batch` matters where packing is off. `head_workspace_mib` bounds the loss;
+    `head_accumulation` says in which dtype a 16-bit head's gradient is summed over its chunks:
+    `float32` takes 4 bytes per weight of the head while the loss is computed, `weight` nothing."""
 
     ranks: int = Field(default=1, ge=1)
     zero: Literal[0, 1, 2, 3] = 2
@@ -150,6 +152,7 @@ class EngineSettings(_Section):
     tokens_per_micro_batch: int = Field(default=8192, ge=8)
     samples_per_micro_batch: int = Field(default=8, ge=1)
     head_workspace_mib: int = Field(default=320, ge=1)
+    head_accumulation: Literal["float32", "weight"] = "float32"
     checkpoint_every: int = Field(default=200, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     validate_every: int = Field(default=200, ge=1)

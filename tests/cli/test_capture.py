@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import time
@@ -92,9 +93,7 @@ def test_a_teacher_may_be_asked_for_by_name(world: Path) -> None:
 def test_an_interrupted_capture_keeps_its_shards_and_goes_on(models: Path, tmp_path: Path) -> None:
     world = _world(models, tmp_path, 150)
     slow = ("--set", "capture.rows_per_shard=20", "--set", "capture.tokens_per_batch=64")
-    process = start_cli(
-        "capture", world / "recipe.yaml", *slow, cwd=world, env=ENVIRONMENT
-    )  # fmt: skip
+    process = start_cli("capture", world / "recipe.yaml", *slow, cwd=world, env=ENVIRONMENT)
     try:
         _until_shards(world / "rows", 3, process)
         process.send_signal(signal.SIGINT)
@@ -154,12 +153,13 @@ def test_a_teacher_of_another_vocabulary_is_refused(
 
 @pytest.mark.slow
 def test_a_full_disk_is_said_so_and_leaves_no_half_shard(world: Path) -> None:
-    import resource
-
-    room = 3000
+    whole = ("--set", "corpus.db=null")
+    assert capture(world, "--teacher", "other", *whole).returncode == 0
+    (shard,) = (world / "rows").glob(f"*{SUFFIX}")
+    room = shard.stat().st_size // 2
     done = cli(
-        "capture", world / "recipe.yaml", cwd=world, env=ENVIRONMENT, timeout=240,
+        "capture", world / "recipe.yaml", *whole, cwd=world, env=ENVIRONMENT, timeout=240,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
     )  # fmt: skip
-    refused(done, "cannot")
-    assert not list((world / "rows").glob("*.tmp")) if (world / "rows").exists() else True
+    refused(done, "Teacher rows cannot be written", "disk space")
+    assert list((world / "rows").glob(f"*{SUFFIX}*")) == [shard]

@@ -67,9 +67,7 @@ async def ask(model: Path, log: Path, asked: list[tuple[Example, str, str]]) -> 
 
             for example, instruction, response in asked:
                 messages = [{"role": "user", "content": instruction}]
-                ids = await post(
-                    f"{root}/tokenize", messages=messages, add_generation_prompt=True
-                )
+                ids = await post(f"{root}/tokenize", messages=messages, add_generation_prompt=True)
                 answer = await post(
                     f"{server.base_url}/chat/completions",
                     messages=messages,

@@ -10,7 +10,7 @@ held-out examples are both captured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from training.store.key import RowsSource, TeacherIdentity
 from training.store.report import StoreReport, store_report
 from training.store.shard import Shard
 from training.store.store import RowStore
+from training.store.unsayable import add_unsayable, read_unsayable
 from training.store.writer import ShardWriter
 from training.vocabulary import Coverage, VocabularyMap
 
@@ -102,7 +103,8 @@ def capture(
     if database is not None:
         # A capture that was killed between a shard and its index rows left this undone.
         index_shards(database, store.shards)
-    missing = _missing(store, source, corpus)
+    unsayable = read_unsayable(recipe.capture.store, source)
+    missing = _missing(store, source, corpus, unsayable)
     done = _Done()
     if missing:
         job = _Job(recipe, corpus, settings, source, vocabulary, database, on_progress)
@@ -110,12 +112,12 @@ def capture(
     return CaptureReport(
         teacher=files.identity,
         examples=len(corpus),
-        known=len(corpus) - len(missing),
+        known=len(corpus) - len(missing) - len(unsayable),
         captured=done.examples,
         rows=done.rows,
         tokens=done.tokens,
         seconds=done.seconds,
-        unmapped=tuple(done.unmapped),
+        unmapped=tuple({**unsayable, **done.unsayable}.values()),
         coverage=coverage,
         store=store_report(RowStore.open(recipe.capture.store)),
     )
@@ -131,11 +133,15 @@ def _teacher(recipe: TrainRecipe, name: str) -> TeacherModelSettings:
     return recipe.teachers[name]
 
 
-def _missing(store: RowStore, source: RowsSource, corpus: TokenisedCorpus) -> list[int]:
-    """Numbers of examples without rows; of equal ones the first stands for all."""
+def _missing(
+    store: RowStore, source: RowsSource, corpus: TokenisedCorpus, unsayable: Mapping[str, str]
+) -> list[int]:
+    """Numbers of examples that lack rows and may get some; of equal ones the first stands in."""
     number_by_key: dict[str, int] = {}
     for number, example in enumerate(corpus.examples()):
-        number_by_key.setdefault(source.key(example), number)
+        key = source.key(example)
+        if key not in unsayable:
+            number_by_key.setdefault(key, number)
     keys = list(number_by_key)
     return sorted(number_by_key[keys[at]] for at in store.missing(keys))
 
@@ -146,7 +152,11 @@ class _Done:
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    unmapped: list[str] = field(default_factory=list)
+    unsayable: dict[str, str] = field(default_factory=dict)
+
+    def leave(self, example: Example, source: RowsSource) -> None:
+        """Notes an example that the teacher can say nothing of."""
+        self.unsayable[source.key(example)] = example.sample_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +200,7 @@ class _Job:
                 done.tokens += len(example)
                 self._tell(CaptureProgress(done.examples, len(missing), done.tokens, total))
             writer.flush()
+            add_unsayable(wanted.store, self.source, done.unsayable)
             done.seconds = time.monotonic() - began
         return done
 
@@ -203,14 +214,14 @@ class _Job:
                 example = self.corpus.example(number)
                 in_teachers_ids = self.vocabulary.to_teacher(example)
                 if in_teachers_ids is None:
-                    done.unmapped.append(example.sample_id)
+                    done.leave(example, self.source)
                 else:
                     examples.append(example)
                     asked.append(in_teachers_ids)
             for index, scored in engine.score(asked):
                 example, rows = examples[index], self.vocabulary.to_student(scored.rows)
                 if (rows.id_NK[:, 0] < 0).any():
-                    done.unmapped.append(example.sample_id)
+                    done.leave(example, self.source)
                     continue
                 writer.append(example, rows, float(scored.nll_N.sum(dtype=float)))
                 yield example

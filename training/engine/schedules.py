@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from training.data.schedule import Schedule
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.schedule import Indices, Schedule
 from training.data.tokenised import TokenisedCorpus
 from training.recipe import StageSettings, TrainRecipe
 
@@ -10,13 +13,19 @@ _VALIDATION_SAMPLES = 1024
 
 
 def training_schedule(
-    corpus: TokenisedCorpus, recipe: TrainRecipe, stage: StageSettings, ranks: int
+    corpus: TokenisedCorpus,
+    recipe: TrainRecipe,
+    stage: StageSettings,
+    ranks: int,
+    taught_E: NDArray[np.bool_] | None = None,
 ) -> Schedule:
-    """Which samples each optimiser step takes, and how `ranks` share them."""
+    """Which samples each optimiser step takes, and how `ranks` share them; of a KD stage those that
+    some teacher speaks at."""
     engine = recipe.engine
+    numbers = _taught(corpus.train, taught_E)
     return Schedule(
-        corpus.lengths[corpus.train],
-        index=corpus.train,
+        corpus.lengths[numbers],
+        index=numbers,
         epochs=stage.epochs,
         samples_per_step=stage.samples_per_step,
         ranks=ranks,
@@ -28,16 +37,26 @@ def training_schedule(
     )
 
 
-def held_out_schedule(corpus: TokenisedCorpus, recipe: TrainRecipe, ranks: int) -> Schedule | None:
+def held_out_schedule(
+    corpus: TokenisedCorpus,
+    recipe: TrainRecipe,
+    ranks: int,
+    taught_E: NDArray[np.bool_] | None = None,
+) -> Schedule | None:
     """One pass over the held-out families; None where there are none."""
-    if len(corpus.validation) == 0:
+    numbers = _taught(corpus.validation, taught_E)
+    if len(numbers) == 0:
         return None
     return Schedule(
-        corpus.lengths[corpus.validation],
-        index=corpus.validation,
+        corpus.lengths[numbers],
+        index=numbers,
         epochs=1,
         samples_per_step=_VALIDATION_SAMPLES,
         ranks=ranks,
         tokens_per_micro_batch=recipe.engine.tokens_per_micro_batch,
         packing=True,
     )
+
+
+def _taught(numbers: Indices, taught_E: NDArray[np.bool_] | None) -> Indices:
+    return numbers if taught_E is None else numbers[taught_E[numbers]]

@@ -26,6 +26,7 @@ from training.data.split import Split
 from training.data.tokenised import TokenisedCorpus
 from training.engine.launch import launch
 from training.engine.ledger import Ledger
+from training.engine.schedules import training_schedule
 from training.engine.spec import SPEC, StageSpec
 from training.engine.teaching import Teaching, teachers_of, weights_of
 from training.engine.tether import Tether
@@ -104,7 +105,7 @@ def train(
     reports = []
     for stage in stages:
         spec = stage_spec(recipe, stage, corpus, tokens, restart=restart)
-        on_stage(spec, _steps(recipe, stage, tokens))
+        on_stage(spec, steps_of(spec, tokens))
         reports.append(_train_stage(spec, corpus, tokens, on_record))
         draw(recipe)
     return reports
@@ -121,7 +122,7 @@ def _train_stage(
     spec: StageSpec, corpus: Corpus, tokens: TokenisedCorpus, on_record: Callable[[Record], None]
 ) -> StageReport:
     began = time.monotonic()
-    steps = _steps(spec.recipe, spec.stage, tokens)
+    steps = steps_of(spec, tokens)
     model = spec.folder / MODEL
     outcome = "kept"
     if _made_by(model) != spec.identity:
@@ -180,8 +181,9 @@ def stage_spec(
             "start": ancestor,
             "export": corpus.export_id,
             "export_sha256": corpus.manifest.sha256,
-            "samples": len(tokens.train),
+            "examples": len(tokens.train),
             "held_out": len(tokens.validation),
+            "untaught": int((~teaching.taught_E).sum()) if teaching else 0,
             "teacher_rows": sources,
         },
     )
@@ -189,7 +191,7 @@ def stage_spec(
 
 _SHAPES_RESULT = {
     "ranks", "zero", "offload_optimizer", "offload_parameters", "tokens_per_micro_batch",
-    "samples_per_micro_batch", "head_workspace_mib",
+    "samples_per_micro_batch", "head_workspace_mib", "head_accumulation",
 }  # fmt: skip
 
 
@@ -295,11 +297,13 @@ def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus
         temperature=stage.temperature,
         width=config.get_text_config().vocab_size,
     )
+    teaching = teaching.without_unsayable(tokens)
     teaching.check(tokens, names)
     return teaching
 
 
-def _steps(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus) -> int:
-    from training.engine.schedules import training_schedule
-
-    return training_schedule(tokens, recipe, stage, recipe.engine.ranks).steps
+def steps_of(spec: StageSpec, tokens: TokenisedCorpus) -> int:
+    """Optimiser steps of a stage."""
+    taught_E = Teaching.open(spec.teaching).taught_E if spec.teaching else None
+    recipe = spec.recipe
+    return training_schedule(tokens, recipe, spec.stage, recipe.engine.ranks, taught_E).steps

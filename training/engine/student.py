@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from training.data.batch import Batch
 from training.engine.attention import ATTENTION
 from training.errors import ModelRefused
-from training.losses.fused import RowStats, fused_linear_loss
+from training.losses.fused import Accumulate, RowStats, fused_linear_loss
 from training.losses.objective import Objective
 from training.losses.targets import SparseTargets
 from training.recipe import LoraSettings, StudentSettings
@@ -29,7 +29,7 @@ from training.recipe import LoraSettings, StudentSettings
 class LossHead(nn.Module):
     """An output head that, given labels, computes the loss without ever showing its logits."""
 
-    def __init__(self, head: nn.Linear, workspace_bytes: int) -> None:
+    def __init__(self, head: nn.Linear, workspace_bytes: int, accumulate: Accumulate) -> None:
         super().__init__()
         if head.bias is not None:
             raise ModelRefused(
@@ -39,13 +39,20 @@ class LossHead(nn.Module):
             )
         self.weight: nn.Parameter = head.weight
         self.workspace_bytes: int = workspace_bytes
+        self.accumulate: Accumulate = accumulate
 
     def forward(
         self, hidden_NH: Tensor, label_N: Tensor, targets: Sequence[SparseTargets], goal: Objective
     ) -> tuple[Tensor, ...]:
         """The summed loss (a scalar), then the fields of `RowStats`, each [N]."""
         loss, stats = fused_linear_loss(
-            hidden_NH, self.weight, label_N, targets, goal, workspace_bytes=self.workspace_bytes
+            hidden_NH,
+            self.weight,
+            label_N,
+            targets,
+            goal,
+            workspace_bytes=self.workspace_bytes,
+            accumulate=self.accumulate,
         )
         return (loss, *(getattr(stats, field.name) for field in fields(stats)))
 
@@ -53,7 +60,9 @@ class LossHead(nn.Module):
 class Trainee(nn.Module):
     """What DeepSpeed trains: `student` with its head replaced by a `LossHead`."""
 
-    def __init__(self, student: nn.Module, workspace_bytes: int) -> None:
+    def __init__(
+        self, student: nn.Module, workspace_bytes: int, accumulate: Accumulate = "float32"
+    ) -> None:
         super().__init__()
         self.student = student
         base = _causal_model(student)
@@ -65,7 +74,7 @@ class Trainee(nn.Module):
                 cause="It has no plain linear output head.",
                 solution="Take a causal language model of the Qwen2, Qwen3 or Llama kind.",
             )
-        base.set_output_embeddings(LossHead(head, workspace_bytes))
+        base.set_output_embeddings(LossHead(head, workspace_bytes, accumulate))
 
     def forward(
         self, batch: Batch, targets: Sequence[SparseTargets], goal: Objective

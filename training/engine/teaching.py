@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.losses.targets import SparseTargets
 from training.recipe import StageSettings, TeacherRule
 from training.store.key import RowsSource
 from training.store.store import RowStore
+from training.store.unsayable import read_unsayable
 
 Columns = Mapping[str, str | int | None]
 
@@ -108,6 +109,25 @@ class Teaching:
                 )
             )
         return tuple(made)
+
+    @property
+    def taught_E(self) -> NDArray[np.bool_]:
+        """Whether any teacher speaks at an example: bool [examples]."""
+        return np.asarray((self.weight_TE > 0).any(axis=0))
+
+    def without_unsayable(self, corpus: TokenisedCorpus) -> Teaching:
+        """The same teaching where a teacher is silent at what its vocabulary cannot say; the others
+        take its part, and where there is no other the example is not taught (nor trained on)."""
+        weight_TE = self.weight_TE.astype(np.float64)
+        for weight_E, source in zip(weight_TE, self.sources, strict=True):
+            unsayable = read_unsayable(self.store.folder, source)
+            if unsayable:
+                for number in np.flatnonzero(weight_E):
+                    if source.key(corpus.example(int(number))) in unsayable:
+                        weight_E[number] = 0.0
+        sums = weight_TE.sum(axis=0)
+        weight_TE /= np.where(sums > 0, sums, 1.0)
+        return replace(self, weight_TE=weight_TE.astype(np.float32))
 
     def check(self, corpus: TokenisedCorpus, names: Sequence[str]) -> None:
         """Finds out before training whether every row that will be needed is there.

@@ -65,11 +65,13 @@ def open_stage(spec: StageSpec) -> tuple[Any, Feed]:
     engine = _engine(spec)
     corpus = TokenisedCorpus.open(spec.corpus)
     world = dist.get_world_size()
+    teaching = Teaching.open(spec.teaching) if spec.teaching else None
+    taught_E = teaching.taught_E if teaching else None
     feed = Feed(
         corpus,
-        training_schedule(corpus, recipe, stage, world),
-        held_out=held_out_schedule(corpus, recipe, world),
-        teaching=Teaching.open(spec.teaching) if spec.teaching else None,
+        training_schedule(corpus, recipe, stage, world, taught_E),
+        held_out=held_out_schedule(corpus, recipe, world, taught_E),
+        teaching=teaching,
         rank=dist.get_rank(),
         device=engine.device,
     )
@@ -120,10 +122,15 @@ def _engine(spec: StageSpec) -> Any:
         keep = HfDeepSpeedConfig(config)  # type: ignore[no-untyped-call]
     torch.manual_seed(stage.seed)
     student = load_student(recipe.student, spec.start, seed=stage.seed)
-    trainee = Trainee(student, recipe.engine.head_workspace_mib * MIB)
+    workspace = recipe.engine.head_workspace_mib * MIB
+    trainee = Trainee(student, workspace, recipe.engine.head_accumulation)
     optimizer = make_optimizer(trainee, stage, recipe.engine, cuda=cuda)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=optimizer, config=config)
     del keep
+    if recipe.engine.zero == 0 and recipe.student.dtype == "bfloat16":
+        # Without ZeRO, DeepSpeed's wrapper makes AdamW's states by a step without gradients, which
+        # the bias correction would count (FP16_UnfusedOptimizer.initialize_optimizer_states).
+        engine.optimizer.optimizer.state.clear()
     return engine
 
 

@@ -1,0 +1,55 @@
+"""Which samples a teacher can say nothing of, because its vocabulary lacks a token they need.
+
+In: the store's folder, a source, what the capture left out. Out: a small file beside the shards,
+so that the next capture does not try again, and the trainer knows such a sample from one that was
+never captured. Only a teacher with another tokenizer has any, and `capture.vocabulary_coverage`
+bounds how many.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.errors import RowsRefused
+from training.store.key import RowsSource
+
+
+def read_unsayable(folder: str | Path, source: RowsSource) -> dict[str, str]:
+    """The samples' ids by the keys of the rows that there are not.
+
+    Raises:
+        RowsRefused: the file is damaged.
+    """
+    file = _file(folder, source)
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): str(sample) for key, sample in said.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise RowsRefused(
+            f"The list '{file}' cannot be read.",
+            cause=f"It is not what was written: {error}.",
+            solution="Delete it and capture again; it is made anew.",
+            command="stillhouse capture RECIPE",
+        ) from error
+
+
+def add_unsayable(folder: str | Path, source: RowsSource, found: Mapping[str, str]) -> None:
+    """Adds to the list; it is replaced as a whole, or stays as it was."""
+    if not found:
+        return
+    file = _file(folder, source)
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as handle:
+        json.dump({**read_unsayable(folder, source), **found}, handle, indent=0)
+        handle.flush()
+        os.fsync(handle.fileno())
+    part.replace(file)
+
+
+def _file(folder: str | Path, source: RowsSource) -> Path:
+    return Path(folder) / f"unsayable-{source.hash}.json"
