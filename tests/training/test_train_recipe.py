@@ -135,3 +135,16 @@ def test_offload_that_zero_cannot_do_is_refused(
     tmp_path: Path, engine: dict[str, Any], needed: str
 ) -> None:
     assert needed in _refused(tmp_path, engine=engine).cause
+
+
+def test_unsaid_folders_are_meant_from_the_recipes_folder_too(tmp_path: Path) -> None:
+    document = recipe_document(tmp_path / "m.json", tmp_path)
+    del document["output"]
+    recipe = load_train_recipe(write_recipe(tmp_path, document))
+    assert recipe.output == str(tmp_path / "trained")
+    assert recipe.capture.store == str(tmp_path / "captures")
+
+
+def test_an_infinite_learning_rate_is_refused(tmp_path: Path) -> None:
+    stage = {"name": "sft", "kind": "sft", "learning_rate": float("inf")}
+    assert "learning_rate" in _refused(tmp_path, stages=[stage]).what

@@ -12,8 +12,6 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from training.engine.memory_errors import is_out_of_memory
+from training.engine.disk import first_line, writing
 from training.errors import CheckpointRefused
 
 COMPLETE = "complete.json"
@@ -97,12 +95,13 @@ def save(engine: Any, folder: Path, step: int, identity: str, keep: int) -> None
         CheckpointRefused: it cannot be written; those before it are intact.
     """
     tag = f"step-{step:08d}"
-    with _writing(folder / tag):
+    with writing(f"The checkpoint {folder / tag}"):
         engine.save_checkpoint(str(folder), tag=tag, save_latest=False)
         torch.save(_random_states(), folder / tag / f"random-{dist.get_rank():05d}.pt")
     dist.barrier()
     if dist.get_rank() == 0:
-        with _writing(folder / tag):
+        with writing(f"The checkpoint {folder / tag}"):
+            os.sync()  # the mark may not reach the disk before what it vouches for
             _mark(folder / tag, step, identity)
         for old in whole_checkpoints(folder)[:-keep]:
             (old.folder / COMPLETE).unlink()
@@ -127,30 +126,9 @@ def load(engine: Any, checkpoint: Checkpoint) -> None:
     except _UNREADABLE as error:
         raise CheckpointRefused(
             f"The checkpoint {checkpoint.folder} cannot be loaded.",
-            cause=f"Files of it are missing or damaged: {_first_line(error)}",
+            cause=f"Files of it are missing or damaged: {first_line(error)}",
             solution="Remove that folder; training goes on from the one before.",
         ) from error
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # torch says RuntimeError where a file cannot be written; a broken connection says so too.
-        if isinstance(error, dist.DistError) or is_out_of_memory(error):
-            raise
-        raise CheckpointRefused(
-            f"The checkpoint {folder} cannot be written.",
-            cause=_first_line(error),
-            solution="Free some disk space and run the same command again: it goes on from the "
-            "last whole checkpoint.",
-            command="df -h",
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _mark(folder: Path, step: int, identity: str) -> None:

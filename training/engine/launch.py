@@ -32,8 +32,12 @@ _POLL_S = 0.2
 _GRACE_S = 20.0
 
 
-def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record: None) -> None:
-    """Trains the stage; returns when every rank has ended well.
+def launch(
+    spec: StageSpec,
+    tether: Tether,
+    on_record: Callable[[Record], None] = lambda record: None,
+) -> None:
+    """Trains the stage, whose folder `tether` holds; returns when every rank has ended well.
 
     Raises:
         TrainingError: of any kind, as a rank wrote it.
@@ -46,15 +50,9 @@ def launch(spec: StageSpec, on_record: Callable[[Record], None] = lambda record:
             solution="Install the trainer's packages.",
             command="make train",
         )
-    with Tether.hold(spec.folder) as tether:
-        for old in spec.folder.glob("error-*.json"):
-            old.unlink()
-        spec.write()
-        _follow(spec, tether, on_record)
-
-
-def _follow(spec: StageSpec, tether: Tether, on_record: Callable[[Record], None]) -> None:
-    """Runs the ranks to their end."""
+    for old in spec.folder.glob("error-*.json"):
+        old.unlink()
+    spec.write()
     follower = _Follower(spec.folder / METRICS_FILE)
     with _ranks(spec, tether) as process:
         while process.poll() is None:

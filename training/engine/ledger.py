@@ -47,6 +47,9 @@ class Ledger:
         except KeyboardInterrupt:
             entry._end("interrupted")
             raise
+        except BaseException:
+            entry._end("failed")
+            raise
         finally:
             if database is not None:
                 database.close()
@@ -70,6 +73,9 @@ class Ledger:
                 "status": "running",
                 "started_at": utcnow(),
             }
+            # Whoever holds the stage's folder is alone there: what is still running was killed.
+            same = (_run_t.c.stage == row["stage"]) & (_run_t.c.status == "running")
+            connection.execute(_run_t.update().where(same), {"status": "interrupted"})
             connection.execute(_run_t.insert(), row)
 
     def _end(self, status: str, **values: Any) -> None:

@@ -7,6 +7,7 @@ and generation config, written beside and renamed, so that the folder is whole o
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from training.engine.disk import writing
 from training.engine.student import add_adapters
 from training.recipe import StudentSettings
 
@@ -40,7 +42,8 @@ def save_student(
     weights = _gathered(engine)
     if dist.get_rank() == 0:
         assert weights is not None
-        _write(weights, student, start, folder, turn_end, lineage)
+        with writing(f"The model {folder}"):
+            _write(weights, student, start, folder, turn_end, lineage)
     dist.barrier()
 
 
@@ -79,6 +82,7 @@ def _write(
     tokenizer.save_pretrained(part)
     _save_generation_config(start, revision, tokenizer, turn_end, part)
     (part / "stillhouse.json").write_text(json.dumps(lineage, indent=2, ensure_ascii=False))
+    os.sync()  # the folder's name may not reach the disk before its weights
     if folder.exists():
         shutil.rmtree(folder)
     part.replace(folder)

@@ -127,8 +127,8 @@ def _train_stage(
     outcome = "kept"
     if _made_by(model) != spec.identity:
         outcome = "trained"
-        with Ledger.entry(spec, corpus) as entry:
-            launch(spec, on_record)
+        with Tether.hold(spec.folder) as tether, Ledger.entry(spec, corpus) as entry:
+            launch(spec, tether, on_record)
             entry.finished(model)
     seconds = time.monotonic() - began
     return StageReport(spec.name, outcome, spec.folder, model, steps, seconds)
