@@ -26,6 +26,7 @@ from training.engine.checkpoints import COMPLETE, whole_checkpoints
 from training.engine.schedules import training_schedule
 from training.engine.spec import StageSpec
 from training.engine.stages import stage_spec, tokenised_corpus
+from training.errors import ModelRefused
 from training.recipe import TrainRecipe, load_train_recipe
 from training.report.reading import read_metrics
 from training.store.shard import SUFFIX
@@ -248,13 +249,13 @@ def test_weights_that_are_no_weights_are_refused(
     assert "broken" in error["what"]
 
 
-def test_a_model_without_weights_is_refused(
-    ranks: Ranks, spec: Specs, made: Path, tmp_path: Path
+def test_a_model_without_weights_is_refused_before_a_rank_starts(
+    spec: Specs, made: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(made / "student", tmp_path / "empty")
     (tmp_path / "empty" / "model.safetensors").unlink()
-    error = ranks.run(spec(student={"model": str(tmp_path / "empty")}))
-    assert error["code"] == "model_refused"
+    with pytest.raises(ModelRefused, match="no checkpoint"):
+        spec(student={"model": str(tmp_path / "empty")})
 
 
 def test_corrupt_rows_stop_the_training_and_name_the_sample(
