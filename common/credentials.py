@@ -6,6 +6,7 @@ By name (`api_key`, `HF_TOKEN`, `--password`) and by shape (`sk-…`, `hf_…`, 
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 _NAME = re.compile(
     r"(?:^|[_-])(?:api[_-]?key|access[_-]?key|private[_-]?key|secret|secret[_-]?key|password"
@@ -29,3 +30,11 @@ def names_credential(name: str) -> bool:
 def looks_like_credential(text: str) -> bool:
     """Whether a value has the shape of a well-known kind of key."""
     return bool(_SHAPE.match(text.strip()))
+
+
+def holds_password(text: str) -> bool:
+    """Whether a value is a URL with a password in it."""
+    try:
+        return bool(urlsplit(text).password)
+    except ValueError:
+        return False

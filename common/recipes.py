@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from common.credentials import looks_like_credential, names_credential
+from common.credentials import holds_password, looks_like_credential, names_credential
 from common.errors import StillhouseError
 
 
@@ -131,13 +131,15 @@ def refuse_credentials(value: Any, file: Path, *place: str) -> None:
     """A recipe's text goes into the corpus, so a key that someone wrote into it may not pass."""
     if isinstance(value, str):
         named = any(names_credential(part) for part in (*place[-1:], *_argument_before(value)))
-        if value and place[-1:] != ("api_key_env",) and (named or looks_like_credential(value)):
+        shaped = looks_like_credential(value) or holds_password(value)
+        if value and place[-1:] != ("api_key_env",) and (named or shaped):
             raise RecipeError(
                 f"The recipe {file} holds a credential: {'.'.join(place)}.",
                 cause="Recipes are kept in the corpus and shown, so no key or password may stand "
                 "in one.",
                 solution="Put it into an environment variable; a teacher names its key's variable "
-                "under api_key_env, and a managed server inherits the whole environment.",
+                "under api_key_env, a managed server inherits the whole environment, PostgreSQL "
+                "reads PGPASSWORD or ~/.pgpass.",
             )
     elif isinstance(value, dict):
         for key, item in value.items():

@@ -21,6 +21,7 @@ from common.recipes import explain, read_document, refuse_credentials
 ObjectiveName = Literal[
     "renorm", "tail_bucket", "label_tail", "sampled", "reverse_tail", "jsd_tail"
 ]
+Status = Literal["accepted", "rejected", "held", "failed"]
 Dtype = Literal["float32", "bfloat16"]
 Column = Literal["category", "language", "recipe", "difficulty"]
 
@@ -34,12 +35,14 @@ class CorpusSettings(_Section):
 
     With `db`, the trainer also proves that the corpus still says what the manifest says, and keeps
     its runs and captures there as rows. `validation` is the share of seed families held out.
+    `statuses` are those that the export may hold: whoever wants others has to say so.
     """
 
     manifest: str
     db: str | None = None
     validation: float = Field(default=0.02, ge=0, lt=1)
     allow_simulated: bool = False
+    statuses: tuple[Status, ...] = Field(default=("accepted",), min_length=1)
 
 
 class DataSettings(_Section):
@@ -130,6 +133,21 @@ class StageSettings(_Section):
     teachers: list[TeacherRule] = Field(default_factory=list)
 
     @model_validator(mode="after")
+    def _name_is_free(self) -> StageSettings:
+        if self.name in ("corpus", "plots") or ".old-" in self.name:
+            raise ValueError(f"a stage cannot be called '{self.name}': a folder of ours has it")
+        return self
+
+    @model_validator(mode="after")
+    def _label_is_one_teachers(self) -> StageSettings:
+        if self.objective == "label_tail" and len({rule.teacher for rule in self.teachers}) > 1:
+            raise ValueError(
+                f"stage '{self.name}': 'label_tail' is unbiased only where the responses were "
+                "drawn from the one teacher it names"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _kd_has_teachers(self) -> StageSettings:
         if self.kind == "kd" and not self.teachers:
             raise ValueError(f"stage '{self.name}' is KD and names no teachers")
@@ -199,6 +217,15 @@ class TrainRecipe(BaseModel):
             raise ValueError(f"two stages have the same name: {', '.join(names)}")
         for stage in self.stages:
             self._teachers_fit(stage)
+        return self
+
+    @model_validator(mode="after")
+    def _trackers_keep_their_keys(self) -> TrainRecipe:
+        if self.engine.hostfile and (self.tracking.mlflow or self.tracking.wandb):
+            raise ValueError(
+                "MLflow and W&B are not served on several hosts: the launcher would show their "
+                "keys in ssh's arguments; TensorBoard and metrics.jsonl are"
+            )
         return self
 
     def _teachers_fit(self, stage: StageSettings) -> None:

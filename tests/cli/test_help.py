@@ -12,7 +12,8 @@ from factory import cli, environment
 
 OPTIONS = {
     (): [
-        "run", "status", "trace", "export", "doctor", "review", "teacher", "prompts", "db",
+        "run", "status", "trace", "export", "doctor", "review", "capture", "train", "teacher",
+        "prompts", "db",
     ],
     ("run",): ["RECIPE", "--seeds", "--db", "--set", "--limit", "--json"],
     ("status",): ["--db", "--recipe", "--set", "--stale", "--json"],
@@ -23,6 +24,13 @@ OPTIONS = {
     ],
     ("doctor",): ["--db", "--json"],
     ("review",): ["--db", "--reviewer", "--note"],
+    ("capture",): ["RECIPE", "--set", "--teacher", "--json"],
+    ("train",): ["plan", "sft", "kd", "all"],
+    ("train", "plan"): ["RECIPE", "--set", "--samples", "--tokens-per-sample", "--response-share",
+                        "--mfu", "--price", "--json"],
+    ("train", "sft"): ["RECIPE", "--set", "--restart", "--json"],
+    ("train", "kd"): ["RECIPE", "--set", "--restart", "--json"],
+    ("train", "all"): ["RECIPE", "--set", "--restart", "--json"],
     ("teacher",): ["check", "simulate"],
     ("teacher", "check"): ["NAME", "--recipe", "--set", "--json"],
     ("teacher", "simulate"): ["--port", "--set"],

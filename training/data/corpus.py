@@ -98,6 +98,15 @@ def read_corpus(settings: CorpusSettings) -> Corpus:
             solution="Export a corpus without them; to rehearse, set `corpus.allow_simulated`.",
             command=EXPORT_AGAIN,
         )
+    others = sorted(set(statuses) - set(settings.statuses))
+    if others:
+        counts = ", ".join(f"{statuses[status]} {status}" for status in others)
+        raise CorpusRefused(
+            f"'{path}' holds samples that the recipe does not let in: {counts}.",
+            cause=f"`corpus.statuses` admits {', '.join(settings.statuses)}.",
+            solution="Export without them; or, where they are wanted, say so in `corpus.statuses`.",
+            command=EXPORT_AGAIN,
+        )
     return Corpus(
         path=path,
         manifest=manifest,

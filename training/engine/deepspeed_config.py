@@ -27,14 +27,19 @@ def deepspeed_config(
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda}
     if engine.offload_parameters:
         zero["offload_param"] = {"device": "cpu", "pin_memory": cuda}
-    return {
+    bf16 = student.dtype == "bfloat16"
+    config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 2,
         "gradient_clipping": stage.clip,
-        "bf16": {"enabled": student.dtype == "bfloat16"},
+        "bf16": {"enabled": bf16},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**62,
         "wall_clock_breakdown": False,
     }
+    if bf16 and engine.zero > 0:
+        # Summed in bf16, a gradient loses its small parts as micro-batches add up.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch.distributed as dist
 from safetensors import SafetensorError
 
-from training.engine.memory_errors import is_out_of_memory
 from training.errors import CheckpointRefused
+
+_WRITER = re.compile(r"PytorchStreamWriter|inline_container|file write failed|unexpected pos")
 
 
 @contextmanager
@@ -22,8 +23,8 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        # torch says RuntimeError where a file cannot be written; a broken connection says so too.
-        if isinstance(error, dist.DistError) or is_out_of_memory(error):
+        # torch's own writer says RuntimeError, and so does much else: a broken connection, say.
+        if isinstance(error, RuntimeError) and not _WRITER.search(str(error)):
             raise
         raise CheckpointRefused(
             f"{what} cannot be written.",

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
+from common.credentials import names_credential
 from training.engine.spec import SPEC, StageSpec
-from training.engine.tether import Tether
+from training.engine.tether import ERRORS
 from training.errors import LaunchFailed, TrainingError
 from training.report.metrics import METRICS_FILE
 from training.report.reading import MetricsTail, Record
@@ -34,10 +35,9 @@ _GRACE_S = 20.0
 
 def launch(
     spec: StageSpec,
-    tether: Tether,
     on_record: Callable[[Record], None] = lambda record: None,
 ) -> None:
-    """Trains the stage, whose folder `tether` holds; returns when every rank has ended well.
+    """Trains the stage, whose folder the caller holds; returns when every rank has ended well.
 
     Raises:
         TrainingError: of any kind, as a rank wrote it.
@@ -50,11 +50,11 @@ def launch(
             solution="Install the trainer's packages.",
             command="make train",
         )
-    for old in spec.folder.glob("error-*.json"):
+    for old in spec.folder.glob(ERRORS):
         old.unlink()
     spec.write()
     follower = _Follower(spec.folder / METRICS_FILE)
-    with _ranks(spec, tether) as process:
+    with _ranks(spec) as process:
         while process.poll() is None:
             for record in follower.read():
                 on_record(record)
@@ -71,14 +71,33 @@ def _command(spec: StageSpec) -> list[str]:
     if engine.hostfile is not None:
         command += ["--hostfile", engine.hostfile]
     else:
-        command += ["--hostfile", os.devnull, "--num_accelerators", str(engine.ranks)]
+        command += ["--hostfile", os.devnull, *_devices(engine.ranks)]
         command += ["--master_addr", "127.0.0.1", "--master_port", str(_free_port())]
     return [*command, "--module", "training.engine.worker", str(spec.folder / SPEC)]
 
 
-def _environment(spec: StageSpec, tether: Tether) -> dict[str, str]:
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **tether.environment()}
-    if spec.recipe.engine.hostfile is None:
+def _devices(ranks: int) -> list[str]:
+    """How many devices, or which: DeepSpeed takes the first ones whatever CUDA_VISIBLE_DEVICES
+    says, unless they are named to it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not visible or not torch.cuda.is_available():
+        return ["--num_accelerators", str(ranks)]
+    names = [name.strip() for name in visible.split(",")]
+    if len(names) < ranks or not all(name.isdecimal() for name in names):
+        raise LaunchFailed(
+            f"{ranks} ranks cannot have the devices '{visible}'.",
+            cause="CUDA_VISIBLE_DEVICES names too few, or not by number.",
+            solution="Name as many GPUs as engine.ranks says, by their numbers.",
+        )
+    return ["--include", "localhost:" + ",".join(names[:ranks])]
+
+
+def _environment(spec: StageSpec) -> dict[str, str]:
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    if spec.recipe.engine.hostfile is not None:
+        # The launcher writes variables into ssh's arguments, where everybody can read them.
+        environment = {k: v for k, v in environment.items() if not names_credential(k)}
+    else:
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
         environment.setdefault("NCCL_SOCKET_IFNAME", "lo")
     if not torch.cuda.is_available():
@@ -89,7 +108,7 @@ def _environment(spec: StageSpec, tether: Tether) -> dict[str, str]:
 
 
 @contextmanager
-def _ranks(spec: StageSpec, tether: Tether) -> Iterator[subprocess.Popen[bytes]]:
+def _ranks(spec: StageSpec) -> Iterator[subprocess.Popen[bytes]]:
     """The launcher in a process group of its own, which ends with this block in any case."""
     with (spec.folder / LOG).open("wb") as log:
         process = subprocess.Popen(
@@ -97,7 +116,7 @@ def _ranks(spec: StageSpec, tether: Tether) -> Iterator[subprocess.Popen[bytes]]
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(spec, tether),
+            env=_environment(spec),
             start_new_session=True,
         )
         try:
@@ -119,7 +138,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _why(spec: StageSpec, code: int) -> TrainingError:
-    left = sorted(spec.folder.glob("error-*.json"))
+    left = sorted(spec.folder.glob(ERRORS), key=lambda file: file.stat().st_mtime_ns)
     if left:
         said = json.loads(left[0].read_text(encoding="utf-8"))
         kinds = {kind.code: kind for kind in _subclasses(TrainingError)}

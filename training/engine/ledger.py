@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import ColumnElement
+
 from common.errors import StillhouseError
 from storage.database import Database
 from storage.tables import Export, TrainingRun, utcnow
@@ -54,6 +56,29 @@ class Ledger:
             if database is not None:
                 database.close()
 
+    @classmethod
+    def settle(cls, spec: StageSpec, model: Path) -> None:
+        """Closes a row that a kill left open after the model was whole."""
+        url = spec.recipe.corpus.db
+        if url is None:
+            return
+        database = Database.open(url)
+        entry = cls(database, spec)
+        values = {"status": "finished", "output": str(model.resolve()),
+                  "metrics": entry._last_metrics(), "ended_at": utcnow()}  # fmt: skip
+        try:
+            with database.write() as connection:
+                connection.execute(_run_t.update().where(entry._open), values)
+        finally:
+            database.close()
+
+    @property
+    def _open(self) -> ColumnElement[bool]:
+        """This stage's rows that nobody closed. Whoever holds its folder is alone there."""
+        name = f"{self._spec.recipe.name}/{self._spec.name}"
+        same: ColumnElement[bool] = (_run_t.c.stage == name) & (_run_t.c.status == "running")
+        return same
+
     def finished(self, model: Path) -> None:
         """The run came to its end and left `model`."""
         self._end("finished", output=str(model.resolve()), metrics=self._last_metrics())
@@ -73,9 +98,7 @@ class Ledger:
                 "status": "running",
                 "started_at": utcnow(),
             }
-            # Whoever holds the stage's folder is alone there: what is still running was killed.
-            same = (_run_t.c.stage == row["stage"]) & (_run_t.c.status == "running")
-            connection.execute(_run_t.update().where(same), {"status": "interrupted"})
+            connection.execute(_run_t.update().where(self._open), {"status": "interrupted"})
             connection.execute(_run_t.insert(), row)
 
     def _end(self, status: str, **values: Any) -> None:

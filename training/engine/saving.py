@@ -51,6 +51,8 @@ def _gathered(engine: Any) -> dict[str, Tensor] | None:
     """All weights by their names in the student; under ZeRO-3 collected on rank 0 alone."""
     if engine.zero_optimization_stage() == 3:
         whole = engine._zero3_consolidated_16bit_state_dict()
+    elif dist.get_rank() > 0:
+        whole = None
     else:
         whole = engine.module.state_dict()
     if whole is None:
@@ -111,5 +113,6 @@ def _save_generation_config(
     known = generation.eos_token_id
     ends = [known] if isinstance(known, int) else list(known or ())
     generation.eos_token_id = list(dict.fromkeys([*ends, turn_end]))
-    generation.pad_token_id = generation.pad_token_id or tokenizer.pad_token_id
+    if generation.pad_token_id is None:
+        generation.pad_token_id = tokenizer.pad_token_id
     generation.save_pretrained(part)

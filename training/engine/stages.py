@@ -11,13 +11,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from common.hashing import digest
-from training.capture.identity import teacher_identity
+from training.capture.identity import find_tokenizer, teacher_identity
 from training.capture.sources import rows_source
 from training.data.chat import ChatRenderer
 from training.data.corpus import Corpus, read_corpus
@@ -106,8 +107,10 @@ def train(
     for stage in stages:
         spec = stage_spec(recipe, stage, corpus, tokens, restart=restart)
         on_stage(spec, steps_of(spec, tokens))
-        reports.append(_train_stage(spec, corpus, tokens, on_record))
-        draw(recipe)
+        try:
+            reports.append(_train_stage(spec, corpus, tokens, on_record))
+        finally:
+            draw(recipe)
     return reports
 
 
@@ -125,11 +128,14 @@ def _train_stage(
     steps = steps_of(spec, tokens)
     model = spec.folder / MODEL
     outcome = "kept"
-    if _made_by(model) != spec.identity:
-        outcome = "trained"
-        with Tether.hold(spec.folder) as tether, Ledger.entry(spec, corpus) as entry:
-            launch(spec, tether, on_record)
-            entry.finished(model)
+    with Tether.hold(spec.folder):
+        if _made_by(model) == spec.identity:
+            Ledger.settle(spec, model)
+        else:
+            outcome = "trained"
+            with Ledger.entry(spec, corpus) as entry:
+                launch(spec, on_record)
+                entry.finished(model)
     seconds = time.monotonic() - began
     return StageReport(spec.name, outcome, spec.folder, model, steps, seconds)
 
@@ -161,11 +167,12 @@ def stage_spec(
             "corpus": tokens.folder.name,
             "start": ancestor,
             "sources": sources,
+            "weights": digest(teaching.weight_TE.tobytes().hex()) if teaching else None,
         }
     )
     _make_room(folder, identity, restart=restart)
     return StageSpec(
-        recipe=recipe,
+        recipe=_pinned(recipe),
         name=stage.name,
         folder=folder,
         start=start,
@@ -228,11 +235,42 @@ def _student_identity(student: StudentSettings) -> list[Any]:
     """
     folder = Path(student.model).expanduser()
     if not folder.is_dir():
-        return [student.model, student.revision]
+        return [student.model, student_revision(student)]
     if student.random_init:
+        student_config(student)
         return [folder.resolve().name, digest((folder / "config.json").read_text("utf-8"))]
     said = TeacherModelSettings(model=student.model, dtype=student.dtype)
     return [folder.resolve().name, teacher_identity(said).revision]
+
+
+def _pinned(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its student's commit, so that every rank loads the same weights."""
+    student = recipe.student.model_copy(update={"revision": student_revision(recipe.student)})
+    return recipe.model_copy(update={"student": student})
+
+
+def student_revision(student: StudentSettings) -> str | None:
+    """The commit of a student on the hub, for all that is loaded of it; None for a folder."""
+    if Path(student.model).expanduser().is_dir():
+        return None
+    return find_tokenizer(student).name
+
+
+def student_config(student: StudentSettings) -> Any:
+    """The student's configuration.
+
+    Raises:
+        ModelRefused: there is none.
+    """
+    try:
+        return AutoConfig.from_pretrained(student.model, revision=student.revision)
+    except (OSError, ValueError) as error:
+        raise ModelRefused(
+            f"There is no configuration for '{student.model}'.",
+            cause=str(error).splitlines()[0],
+            solution="Give a folder with config.json, or a model that the hub (or its local "
+            "cache) has.",
+        ) from error
 
 
 def _made_by(model: Path) -> str | None:
@@ -257,9 +295,9 @@ def _made_by(model: Path) -> str | None:
 def _make_room(folder: Path, identity: str, *, restart: bool) -> None:
     """The stage's folder: new, or the same stage's; another's is refused, or put aside."""
     if restart and folder.exists():
-        number = 1 + sum(1 for _ in folder.parent.glob(f"{folder.name}.old-*"))
+        names = (folder.with_name(f"{folder.name}.old-{number}") for number in count(1))
         with Tether.hold(folder):
-            folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+            folder.rename(next(name for name in names if not name.exists()))
     elif _begun_by(folder) not in (None, identity):
         raise CheckpointRefused(
             f"The folder {folder} holds another training run.",
@@ -288,14 +326,12 @@ def _begun_by(folder: Path) -> str | None:
 def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus) -> Teaching:
     """The stage's teachers and their rows, every one of them there."""
     names = teachers_of(stage)
-    student = recipe.student
-    config = AutoConfig.from_pretrained(student.model, revision=student.revision)
     teaching = Teaching(
         store=RowStore.open(recipe.capture.store),
         sources=tuple(rows_source(recipe, name, tokens) for name in names),
         weight_TE=weights_of(stage, tokens.columns, len(tokens)),
         temperature=stage.temperature,
-        width=config.get_text_config().vocab_size,
+        width=student_config(recipe.student).get_text_config().vocab_size,
     )
     teaching = teaching.without_unsayable(tokens)
     teaching.check(tokens, names)
@@ -304,6 +340,6 @@ def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus
 
 def steps_of(spec: StageSpec, tokens: TokenisedCorpus) -> int:
     """Optimiser steps of a stage."""
-    taught_E = Teaching.open(spec.teaching).taught_E if spec.teaching else None
+    taught_E = Teaching.taught_in(spec.teaching) if spec.teaching else None
     recipe = spec.recipe
     return training_schedule(tokens, recipe, spec.stage, recipe.engine.ranks, taught_E).steps

@@ -111,7 +111,7 @@ class Tally:
 
     def __init__(self, device: torch.device) -> None:
         self._sums_S = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
-        self._seen: list[tuple[MicroBatch, Tensor]] = []
+        self._seen: list[tuple[tuple[int, ...], Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, stats: RowStats, micro: MicroBatch) -> None:
         """One micro-batch: its summed loss and its rows' figures."""
@@ -120,7 +120,9 @@ class Tally:
         counts = (micro.rows, micro.context_tokens, 1.0 if micro.rows else 0.0)
         counts_3 = torch.tensor(counts, dtype=torch.float64, device=loss.device)
         self._sums_S += torch.cat([torch.stack(parts), counts_3])
-        self._seen.append((micro, stats.ce + stats.kd))
+        self._seen.append(
+            (micro.examples, micro.batch.example_N, torch.isfinite(stats.ce + stats.kd))
+        )
 
     def over_ranks(self) -> Totals:
         """The sums over every rank; one all-reduce."""
@@ -137,10 +139,9 @@ class Tally:
     def suspects(self) -> list[int]:
         """Examples of this rank with a row whose loss is not finite."""
         found: list[int] = []
-        for micro, loss_N in self._seen:
-            bad_N = ~torch.isfinite(loss_N)
-            places = micro.batch.example_N[bad_N].tolist()
-            found += [micro.examples[place] for place in sorted(set(places))]
+        for examples, example_N, finite_N in self._seen:
+            places = example_N[~finite_N].tolist()
+            found += [examples[place] for place in sorted(set(places))]
         return found
 
 

@@ -65,6 +65,10 @@ def weights_of(
     return shares
 
 
+def _taught(weight_TE: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((weight_TE > 0).any(axis=0))
+
+
 def _meant(rule: TeacherRule, columns: Columns) -> bool:
     return all(columns.get(name) in values for name, values in rule.where.items())
 
@@ -113,7 +117,7 @@ class Teaching:
     @property
     def taught_E(self) -> NDArray[np.bool_]:
         """Whether any teacher speaks at an example: bool [examples]."""
-        return np.asarray((self.weight_TE > 0).any(axis=0))
+        return _taught(self.weight_TE)
 
     def without_unsayable(self, corpus: TokenisedCorpus) -> Teaching:
         """The same teaching where a teacher is silent at what its vocabulary cannot say; the others
@@ -155,15 +159,25 @@ class Teaching:
     def write(self, folder: Path) -> Path:
         """Writes all of it for the ranks; returns the file."""
         file = folder / "teaching.json"
-        np.save(folder / "teaching.npy", self.weight_TE)
+        weights = folder / "teaching.part.npy"
+        np.save(weights, self.weight_TE)
+        # By renaming: ranks that are running hold the old file mapped.
+        weights.replace(file.with_suffix(".npy"))
         said: dict[str, Any] = {
             "store": str(self.store.folder),
             "sources": [source.as_dict() for source in self.sources],
             "temperature": self.temperature,
             "width": self.width,
         }
-        file.write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
+        part = folder / "teaching.part.json"
+        part.write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
+        part.replace(file)
         return file
+
+    @staticmethod
+    def taught_in(file: Path) -> NDArray[np.bool_]:
+        """`taught_E` of what `write` wrote, without opening the store."""
+        return _taught(np.load(file.with_suffix(".npy"), mmap_mode="r"))
 
     @classmethod
     def open(cls, file: Path) -> Teaching:

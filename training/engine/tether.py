@@ -3,6 +3,7 @@
 The parent holds a lock on a file in the stage's folder, with a word of its own in it. A second
 parent is refused. A rank on the parent's machine that finds the lock free, or another word in the
 file, knows that its parent is dead, and ends; a kill leaves nothing behind that goes on training.
+And a rank that finds another's error ends too, where it would wait for it in a collective.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 from training.errors import LaunchFailed
 
 LOCK = "training.lock"
-_FILE, _WORD, _HOST = "STILLHOUSE_TETHER", "STILLHOUSE_TETHER_WORD", "STILLHOUSE_TETHER_HOST"
-_EVERY_S = 0.5
+ERRORS = "error-*.json"
+_EVERY_S, _GRACE_S = 0.5, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +51,28 @@ class Tether:
                     cause=f"It holds {LOCK} there.",
                     solution="Wait until it is done, or end it.",
                 ) from error
-            word = uuid.uuid4().hex
+            word = f"{uuid.uuid4().hex} {socket.gethostname()}"
             handle.truncate(0)
             handle.write(word)
             handle.flush()
             yield cls(file, word)
 
-    def environment(self) -> dict[str, str]:
-        """What the ranks need to know of it."""
-        return {_FILE: str(self.file), _WORD: self.word, _HOST: socket.gethostname()}
+
+def end_with_others(folder: Path) -> None:
+    """In a rank: ends this process soon after another rank has left an error, on any host, or the
+    parent has died, on its own host."""
+    word = (folder / LOCK).read_text()
+    threading.Thread(target=_watch, args=(folder, word), name="tether", daemon=True).start()
 
 
-def end_with_parent() -> None:
-    """In a rank: ends this process soon after the parent has died. Does nothing on other hosts."""
-    if _FILE not in os.environ or os.environ.get(_HOST) != socket.gethostname():
-        return
-    file, word = Path(os.environ[_FILE]), os.environ[_WORD]
-    threading.Thread(target=_watch, args=(file, word), name="tether", daemon=True).start()
-
-
-def _watch(file: Path, word: str) -> None:
-    while _held(file, word):
+def _watch(folder: Path, word: str) -> None:
+    here = word.endswith(f" {socket.gethostname()}")
+    while not any(folder.glob(ERRORS)):
+        if here and not _held(folder / LOCK, word):
+            os._exit(1)
         time.sleep(_EVERY_S)
+    # A rank that failed as well may say so first.
+    time.sleep(_GRACE_S)
     os._exit(1)
 
 

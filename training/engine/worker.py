@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ from training.engine.spec import StageSpec
 from training.engine.speed import Speed
 from training.engine.student import Trainee, load_student
 from training.engine.teaching import Teaching
-from training.engine.tether import end_with_parent
+from training.engine.tether import end_with_others
 from training.errors import LaunchFailed
 from training.report.metrics import MetricsWriter
 
@@ -115,7 +116,8 @@ def _engine(spec: StageSpec) -> Any:
     recipe, stage, cuda = spec.recipe, spec.stage, torch.cuda.is_available()
     config = deepspeed_config(recipe.engine, stage, recipe.student, cuda=cuda)
     keep: Any = None
-    if recipe.engine.zero == 3:
+    fresh = recipe.student.random_init and spec.start == recipe.student.model
+    if recipe.engine.zero == 3 and not fresh:
         from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
         # While this object lives, transformers loads weights straight into their partitions.
@@ -135,22 +137,32 @@ def _engine(spec: StageSpec) -> Any:
 
 
 def main() -> int:
-    """Trains; a typed error becomes a file for the parent and exit code 1."""
+    """Trains; a typed error becomes a file for the parent, and any error exit code 1."""
     # The launcher adds --local_rank before our own argument.
     spec = StageSpec.read(Path(sys.argv[-1]))
-    rank = os.environ.get("RANK", "0")
-    end_with_parent()
+    end_with_others(spec.folder)
+    done = False
     try:
-        try:
-            connect()
-            train_stage(spec)
-        except (RuntimeError, MemoryError) as error:
-            raise explained(error, spec.recipe) from error
+        _train(spec)
+        done = True
     except StillhouseError as error:
-        _leave(error, spec.folder / f"error-{rank}.json")
-        return 1
+        _leave(error, spec.folder / f"error-{os.environ.get('RANK', '0')}.json")
+    finally:
+        if not done:
+            # At once: an orderly end would wait for ranks that wait for this one.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
     dist.destroy_process_group()
     return 0
+
+
+def _train(spec: StageSpec) -> None:
+    try:
+        connect()
+        train_stage(spec)
+    except (RuntimeError, MemoryError) as error:
+        raise explained(error, spec.recipe) from error
 
 
 def _leave(error: StillhouseError, file: Path) -> None:
@@ -161,7 +173,9 @@ def _leave(error: StillhouseError, file: Path) -> None:
         "solution": error.solution,
         "command": error.command,
     }
-    file.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+    part.replace(file)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,19 @@ def test_the_exports_own_filters_are_asked_again(
 ) -> None:
     corpus.sample(corpus.seed("Bad."), status="rejected", reason="low_score", response="Bad!")
     result = export(statuses=("accepted", "rejected"), recipe="tests", reasoning="drop")
-    opened = read_corpus(settings_of(result, db=database_url))
+    admitted = {"statuses": ("accepted", "rejected")}
+    opened = read_corpus(settings_of(result, db=database_url, **admitted))
     assert opened.statuses == {"accepted": 3, "rejected": 1}
+
+
+def test_samples_that_were_not_accepted_are_refused_unless_the_recipe_says_so(
+    export: Any, corpus: CorpusMaker
+) -> None:
+    corpus.sample(corpus.seed("Bad."), status="rejected", reason="low_score", response="Bad!")
+    result = export(statuses=("accepted", "rejected"), recipe="tests")
+    assert "1 rejected" in refusal(result).what
+    result = export(statuses=("rejected",), recipe="tests")
+    assert "1 rejected" in refusal(result).what
 
 
 def test_simulated_samples_are_refused_unless_the_recipe_lets_them_in(

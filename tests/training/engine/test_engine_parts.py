@@ -232,20 +232,23 @@ import os, sys, time
 from pathlib import Path
 from training.engine.tether import Tether
 import subprocess
-with Tether.hold(Path(sys.argv[1])) as tether:
-    environment = os.environ | tether.environment() | eval(sys.argv[2])
-    watched = "from training.engine.tether import end_with_parent; end_with_parent();" \\
+folder = Path(sys.argv[1])
+with Tether.hold(folder) as tether:
+    if sys.argv[2]:
+        (folder / "training.lock").write_text(f"word {sys.argv[2]}")
+    watched = "import sys; from pathlib import Path;" \\
+        "from training.engine.tether import end_with_others; end_with_others(Path(sys.argv[1]));" \\
         "import time; print('up', flush=True); time.sleep(600)"
-    child = subprocess.Popen([sys.executable, "-c", watched], env=environment)
+    child = subprocess.Popen([sys.executable, "-c", watched, str(folder)])
     print(child.pid, flush=True)
     time.sleep(600)
 """
 
 
-def _held_child(folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[str], int]:
+def _held_child(folder: Path, host: str = "") -> tuple[subprocess.Popen[str], int]:
     """A process that holds the folder, and the pid of the one that it started."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(folder), repr(environment)],
+        [sys.executable, "-c", _HOLD, str(folder), host],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert parent.stdout is not None
@@ -266,13 +269,13 @@ def _ends(parent: subprocess.Popen[str]) -> bool:
 
 
 def test_a_rank_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    parent, _ = _held_child(tmp_path, {})
+    parent, _ = _held_child(tmp_path)
     os.kill(parent.pid, signal.SIGKILL)
     assert _ends(parent)
 
 
 def test_a_rank_ends_when_its_folder_was_taken_over_or_removed(tmp_path: Path) -> None:
-    parent, child = _held_child(tmp_path, {})
+    parent, child = _held_child(tmp_path)
     (tmp_path / LOCK).write_text("another word")
     status = _wait_gone(child)
     os.kill(parent.pid, signal.SIGKILL)
@@ -281,11 +284,20 @@ def test_a_rank_ends_when_its_folder_was_taken_over_or_removed(tmp_path: Path) -
 
 
 def test_a_rank_on_another_host_does_not_watch_a_lock_it_cannot_see(tmp_path: Path) -> None:
-    parent, child = _held_child(tmp_path, {"STILLHOUSE_TETHER_HOST": "elsewhere"})
+    parent, child = _held_child(tmp_path, "elsewhere")
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     assert not _wait_gone(child, 1.5)
     os.kill(child, signal.SIGKILL)
+
+
+def test_a_rank_ends_when_another_has_left_an_error(tmp_path: Path) -> None:
+    parent, child = _held_child(tmp_path, "elsewhere")
+    (tmp_path / "error-3.json").write_text("{}")
+    status = _wait_gone(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate(timeout=10)
+    assert status
 
 
 def _wait_gone(pid: int, seconds: float = 10) -> bool:
