@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -35,7 +36,7 @@ from training.errors import CheckpointRefused, ModelRefused
 from training.recipe import StageSettings, StudentSettings, TeacherModelSettings, TrainRecipe
 from training.report.metrics import METRICS_FILE
 from training.report.plots import plot_run
-from training.report.reading import Record
+from training.report.reading import MetricsUnreadable, Record
 from training.report.trackers import require_trackers
 from training.store.store import RowStore
 
@@ -110,7 +111,9 @@ def train(
         try:
             reports.append(_train_stage(spec, corpus, tokens, on_record))
         finally:
-            draw(recipe)
+            # Also after a failure, when one wants them most; there may be nothing to draw yet.
+            with suppress(MetricsUnreadable):
+                draw(recipe)
     return reports
 
 

@@ -61,7 +61,10 @@ class Tether:
 def end_with_others(folder: Path) -> None:
     """In a rank: ends this process soon after another rank has left an error, on any host, or the
     parent has died, on its own host."""
-    word = (folder / LOCK).read_text()
+    lock = folder / LOCK
+    if not lock.exists():  # started by hand, without a parent
+        return
+    word = lock.read_text()
     threading.Thread(target=_watch, args=(folder, word), name="tether", daemon=True).start()
 
 
