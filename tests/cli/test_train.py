@@ -331,7 +331,7 @@ def test_sft_killed_in_every_way_ends_with_the_same_curve_and_weights(
     statuses = [row["status"] for row in rows(world / "data" / "corpus.db", LEDGER)
                 if row["stage"] == "tiny/sft"]  # fmt: skip
     assert statuses[-5:] == [
-        "interrupted", "running", "failed: launch_failed", "running", "finished"
+        "interrupted", "interrupted", "failed: launch_failed", "interrupted", "finished"
     ]  # fmt: skip
 
 

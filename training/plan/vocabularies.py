@@ -59,10 +59,14 @@ def _verdict(student: Source, teacher: Source) -> Verdict:
 
 
 def _same(student: Source, teacher: Source) -> str:
-    ours, theirs = student.shape.vocabulary, teacher.shape.vocabulary
-    text = f"one tokenizer of {student.tokens:,} tokens"
-    if ours == theirs:
-        return f"{text}: all {ours:,} ids are shared"
-    text += f": ids below {min(ours, theirs):,} are shared"
-    owner = "teacher" if theirs > ours else "student"
-    return f"{text}; {abs(ours - theirs):,} padded ids of the {owner} are left out"
+    """The capture cuts the teacher's head at its tokenizer; what lies beyond is no token."""
+    tokens = student.tokens or 0
+    text = f"one tokenizer of {tokens:,} tokens"
+    padded = [
+        f"{each.shape.vocabulary - tokens:,} of the {owner}"
+        for owner, each in (("student", student), ("teacher", teacher))
+        if each.shape.vocabulary > tokens
+    ]
+    if not padded:
+        return f"{text}, all of them shared"
+    return f"{text}, all of them shared; padded ids ({', '.join(padded)}) have no mass"

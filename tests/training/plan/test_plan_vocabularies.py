@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from trainer import tiny_model
 
 from training.errors import ModelRefused
 from training.plan.gpus import GPUS
@@ -18,10 +19,15 @@ from training.recipe import ModelSettings, load_train_recipe
 
 ROOT = Path(__file__).parents[3]
 RECIPES = ROOT / "recipes/distilqwen2.5"
-TINY = ROOT / "recipes/vllm-cpu/tiny-qwen2"
 STUDENTS = ("0.5b", "1.5b", "3b", "7b")
 TEACHERS = ("14b", "32b", "72b")
 CORPUS = TokenOptions(samples=100_000, tokens_per_sample=1_000, response_share=0.7)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with a tokenizer of 938 tokens."""
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +70,12 @@ def test_padded_ids_of_a_wider_teacher_are_counted() -> None:
         find_model(ModelSettings(model=f"Qwen/Qwen2.5-{size}-Instruct")) for size in ("3B", "14B")
     )
     text = check_vocabulary(student, teacher, "t").text
-    assert "151,665 tokens" in text
-    assert "ids below 151,936 are shared" in text
-    assert "128 padded ids of the teacher are left out" in text
+    assert "151,665 tokens, all of them shared" in text
+    assert "padded ids (271 of the student, 399 of the teacher) have no mass" in text
 
 
-def _folder(path: Path, *, width: int, rename: str | None = None) -> ModelSettings:
-    shutil.copytree(TINY, path)
+def _folder(tiny: Path, path: Path, *, width: int, rename: str | None = None) -> ModelSettings:
+    shutil.copytree(tiny, path)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     (path / "config.json").write_text(json.dumps(config | {"vocab_size": width}), encoding="utf-8")
     if rename is not None:
@@ -82,30 +87,34 @@ def _folder(path: Path, *, width: int, rename: str | None = None) -> ModelSettin
     return ModelSettings(model=str(path))
 
 
-def _any_token() -> str:
-    document = json.loads((TINY / "tokenizer.json").read_text(encoding="utf-8"))
+def _any_token(tiny: Path) -> str:
+    document = json.loads((tiny / "tokenizer.json").read_text(encoding="utf-8"))
     return str(max(document["model"]["vocab"], key=len))
 
 
-def test_folders_with_one_tokenizer_share_it_whatever_their_widths(tmp_path: Path) -> None:
-    student = find_model(_folder(tmp_path / "s", width=938))
-    teacher = find_model(_folder(tmp_path / "t", width=1_024))
+def test_folders_with_one_tokenizer_share_it_whatever_their_widths(
+    tiny: Path, tmp_path: Path
+) -> None:
+    student = find_model(_folder(tiny, tmp_path / "s", width=938))
+    teacher = find_model(_folder(tiny, tmp_path / "t", width=1_024))
     check = check_vocabulary(student, teacher, "t")
     assert (check.verdict, check.shared_width) == ("same", 938)
 
 
-def test_folders_with_another_token_are_told_apart_at_equal_width(tmp_path: Path) -> None:
-    student = find_model(_folder(tmp_path / "s", width=938))
-    teacher = find_model(_folder(tmp_path / "t", width=938, rename=_any_token()))
+def test_folders_with_another_token_are_told_apart_at_equal_width(
+    tiny: Path, tmp_path: Path
+) -> None:
+    student = find_model(_folder(tiny, tmp_path / "s", width=938))
+    teacher = find_model(_folder(tiny, tmp_path / "t", width=938, rename=_any_token(tiny)))
     assert check_vocabulary(student, teacher, "t").verdict == "different"
 
 
-def test_a_folder_without_a_tokenizer_leaves_the_answer_open(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_leaves_the_answer_open(tiny: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
-    shutil.copy(TINY / "config.json", bare)
+    shutil.copy(tiny / "config.json", bare)
     check = check_vocabulary(
-        find_model(_folder(tmp_path / "s", width=938)),
+        find_model(_folder(tiny, tmp_path / "s", width=938)),
         find_model(ModelSettings(model=str(bare))),
         "t",
     )
@@ -120,19 +129,21 @@ def test_an_unknown_hub_name_says_how_to_get_its_configuration() -> None:
     assert caught.value.command is not None and "someone/some-model" in caught.value.command
 
 
-def test_a_model_in_the_hubs_cache_is_read_from_there(tmp_path: Path) -> None:
+def test_a_model_in_the_hubs_cache_is_read_from_there(tiny: Path, tmp_path: Path) -> None:
     cached = tmp_path / "hub/models--someone--some-model"
-    shutil.copytree(TINY, cached / "snapshots/abc")
+    shutil.copytree(tiny, cached / "snapshots/abc")
     (cached / "refs").mkdir()
     (cached / "refs/main").write_text("abc", encoding="utf-8")
     found = find_model(ModelSettings(model="someone/some-model"))
     assert (found.found, found.shape.vocabulary) == ("config.json", 938)
 
 
-def test_a_known_model_in_the_cache_shares_the_familys_tokenizer(tmp_path: Path) -> None:
+def test_a_known_model_in_the_cache_shares_the_familys_tokenizer(
+    tiny: Path, tmp_path: Path
+) -> None:
     name = "Qwen/Qwen2.5-7B-Instruct"
     cached = tmp_path / "hub/models--Qwen--Qwen2.5-7B-Instruct/snapshots/main"
-    shutil.copytree(TINY, cached)
+    shutil.copytree(tiny, cached)
     student = find_model(ModelSettings(model=name))
     teacher = find_model(ModelSettings(model="Qwen/Qwen2.5-72B-Instruct"))
     assert student.found == "config.json"
