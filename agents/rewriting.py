@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from agents.asking import Asker, Reply, SomeText, ask_structured, ask_text
-from agents.categories import CHAIN_OF_THOUGHT, Category, language_name
+from agents.categories import CHAIN_OF_THOUGHT, Category
 from agents.expansion import Task
 from agents.prompts import PromptLibrary
 from agents.settings import RoleSettings
@@ -74,15 +74,14 @@ class Response:
     reply: Reply
 
 
-def _variables(task: Task, feedback: str | None) -> dict[str, object]:
-    return {
-        "instruction": task.instruction,
-        "input": task.input,
-        "category": task.category,
-        "language": task.language,
-        "language_name": language_name(task.language),
-        "feedback": feedback,
-    }
+def rewrite_variables(task: Task, feedback: str | None) -> dict[str, object]:
+    """What the prompt for rewording is filled in with."""
+    return {**task.variables(), "feedback": feedback}
+
+
+def respond_variables(task: Task, feedback: str | None) -> dict[str, object]:
+    """What the prompt for a response is filled in with."""
+    return {**rewrite_variables(task, feedback), "system": task.system}
 
 
 async def rewrite(
@@ -97,7 +96,7 @@ async def rewrite(
     A rewording that lost or changed a number would also have another right answer, so the original
     is kept, and the reason is reported.
     """
-    prompt = prompts.get(settings.prompt).render(_variables(task, feedback))
+    prompt = prompts.get(settings.prompt).render(rewrite_variables(task, feedback))
     answer = await ask_structured(asker, REWRITING_ROLE, prompt, "rewrite", RewriteAnswer)
     reworded = answer.value.instruction
     if numbers_in(reworded) != numbers_in(task.instruction):
@@ -115,7 +114,7 @@ async def respond(
 ) -> Response:
     """Asks for the response; with steps where the task's category wants them."""
     prompt = prompts.get(response_prompt(settings, task.category)).render(
-        {**_variables(task, feedback), "system": task.system}
+        respond_variables(task, feedback)
     )
     reply = await ask_text(asker, RESPONSE_ROLE, prompt, round)
     completion = reply.completion

@@ -13,7 +13,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.asking import Asker, ask_structured
-from agents.categories import language_name
 from agents.expansion import Task
 from agents.prompts import PromptLibrary
 from agents.settings import RoleSettings
@@ -52,6 +51,11 @@ class SelectionAnswer(BaseModel):
     helpfulness: int = Field(ge=0, le=9, strict=True)
     generalisation: int = Field(ge=0, le=9, strict=True)
 
+    @property
+    def total(self) -> int:
+        """The sum, 0 to 27."""
+        return self.informativeness + self.helpfulness + self.generalisation
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -60,6 +64,13 @@ class Scored:
     answer: SelectionAnswer | None
     request_key: str | None
     problem: str | None = None
+
+
+def score_variables(task: Task, response: str, reasoning: str | None) -> dict[str, object]:
+    """What the prompt for scores is filled in with."""
+    return {
+        **task.variables(), "system": task.system, "response": response, "reasoning": reasoning
+    }  # fmt: skip
 
 
 async def score(
@@ -71,18 +82,7 @@ async def score(
     reasoning: str | None,
 ) -> Scored:
     """Asks for the scores of one candidate."""
-    prompt = prompts.get(settings.prompt).render(
-        {
-            "system": task.system,
-            "instruction": task.instruction,
-            "input": task.input,
-            "response": response,
-            "reasoning": reasoning,
-            "category": task.category,
-            "language": task.language,
-            "language_name": language_name(task.language),
-        }
-    )
+    prompt = prompts.get(settings.prompt).render(score_variables(task, response, reasoning))
     try:
         answer = await ask_structured(asker, ROLE, prompt, "selection", SelectionAnswer)
     except SchemaFailure as failure:
@@ -96,7 +96,7 @@ def below_minimum(answer: SelectionAnswer, minimum: MinimumScores) -> str | None
         got, least = getattr(answer, dimension), getattr(minimum, dimension)
         if got < least:
             return f"{dimension} {got} < {least}"
-    mean = (answer.informativeness + answer.helpfulness + answer.generalisation) / 3
+    mean = answer.total / 3
     if mean < minimum.mean:
         return f"mean {mean:.2f} < {minimum.mean:g}"
     return None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.asking import Asker, ask_structured
-from agents.categories import Category, language_name
+from agents.categories import Category
 from agents.checks import CheckResult, LengthBounds, run_checks
 from agents.expansion import Task
 from agents.prompts import PromptLibrary
@@ -117,6 +117,14 @@ async def verify(
     return Verification(label, findings, feedback)
 
 
+def judge_variables(task: Task, response: str, reasoning: str | None) -> dict[str, object]:
+    """What the judge's prompt is filled in with."""
+    return {
+        **task.variables(), "system": task.system, "reference": task.reference,
+        "response": response, "reasoning": reasoning,
+    }  # fmt: skip
+
+
 async def _judge(
     asker: Asker,
     prompts: PromptLibrary,
@@ -125,19 +133,7 @@ async def _judge(
     response: str,
     reasoning: str | None,
 ) -> Finding:
-    prompt = prompts.get(settings.prompt).render(
-        {
-            "system": task.system,
-            "instruction": task.instruction,
-            "input": task.input,
-            "response": response,
-            "reasoning": reasoning,
-            "reference": task.reference,
-            "category": task.category,
-            "language": task.language,
-            "language_name": language_name(task.language),
-        }
-    )
+    prompt = prompts.get(settings.prompt).render(judge_variables(task, response, reasoning))
     try:
         answer = await ask_structured(asker, ROLE, prompt, "verification", JudgeAnswer)
     except SchemaFailure as failure:

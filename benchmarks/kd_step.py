@@ -26,7 +26,9 @@ more than at real shapes. `tokens_per_s` counts prompts. `peak_mib` is the most 
 what lay there before the step (weights, inputs), gradients included: by PyTorch's CUDA allocator, or
 by its CPU allocator's events as the profiler has them. `head_transient_mib` is the same for the head
 alone, forward, less what it hands to the backward pass, by trained tokens: objective `kd`, every
-token trained on. `mfu` counts 6 FLOPs per weight and token, the head for trained tokens only.
+token trained on, its gradient summed as the recipe's default says (`benchmarks.head_memory`: in
+bfloat16 on CUDA, in float32 on a CPU). `mfu` counts 6 FLOPs per
+weight and token, the head for trained tokens only.
 
     python -m benchmarks.kd_step [--quick] [--device cpu|cuda] [--shapes 0.5b,1.5b,7b] [--prompt-share X]
 """  # noqa: E501
@@ -43,33 +45,27 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.capture import SHAPES, bf16_peak, make_model
+from benchmarks.head_memory import KD, MIB, WORKSPACE, K, allocated, head_transients
+from benchmarks.shapes import SHAPES, bf16_peak, make_model
 from benchmarks.trl_steps import TrlSteps, has_trl
 from training.data.batch import Batch, make_batch
 from training.data.example import Example
 from training.engine.attention import ATTENTION
 from training.engine.speed import Speed
 from training.engine.student import Trainee
-from training.losses.fused import fused_linear_loss
 from training.losses.objective import Objective
 from training.losses.targets import SparseTargets
-from training.recipe import EngineSettings
 
-K = 10
-KD, SFT = Objective("tail_bucket"), Objective("ce")
-MIB = 2**20
-WORKSPACE = EngineSettings().head_workspace_mib * MIB
+SFT = Objective("ce")
 HEAD_TOKENS = (4096, 8192, 16_384, 32_768)
 
 Step = Callable[[], Tensor]
@@ -126,39 +122,6 @@ def take_turns(arms: dict[str, Step], clear: Callable[[], None], device: str, ro
     return taken
 
 
-def allocated(work: Callable[[], Any], device: str) -> tuple[int, int]:
-    """Bytes above what lay there before: the most at any time, and what is left at the end."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        kept = work()
-        torch.cuda.synchronize()
-        peak, left = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
-        del kept
-        return peak - before, left - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        kept = work()
-    # What was allocated before the profiler began has no events: all starts at nought.
-    now = peak = 0
-    for change in _changes(profiled):
-        now += change
-        peak = max(peak, now)
-    del kept
-    return peak, now
-
-
-def _changes(profiled: profile) -> Iterator[int]:
-    """Bytes that the CPU allocator gave (or, negative, took back), in their order."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "trace.json"
-        profiled.export_chrome_trace(str(file))
-        events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
-    told = [each for each in events if each.get("name") == "[memory]"]
-    for each in sorted(told, key=lambda event: float(event["ts"])):
-        yield int(each["args"]["Bytes"])
-
-
 def our_step(
     trainee: Trainee, batch: Batch, targets: Sequence[SparseTargets], goal: Objective, device: str
 ) -> Step:
@@ -194,32 +157,6 @@ def top_k(teacher: Any, batch: Batch, device: str) -> SparseTargets:
         parts.append((kept.indices.cpu(), kept.values.cpu(), tail_C.float().cpu()))
     id_NK, log_p_NK, log_tail_N = (torch.cat(part) for part in zip(*parts, strict=True))
     return SparseTargets(id_NK, log_p_NK, log_tail_N, torch.ones(len(id_NK)))
-
-
-def head_transient(hidden: int, width: int, rows: int, device: str) -> float:
-    """MiB that the fused head needs for a while, besides the gradients that it returns."""
-    torch.manual_seed(0)
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    hidden_NH = torch.randn(rows, hidden, device=device, dtype=dtype, requires_grad=True)
-    weight_VH = torch.randn(width, hidden, device=device, dtype=dtype)
-    weight_VH = weight_VH.mul_(8 / math.sqrt(hidden)).requires_grad_()
-    log_p_NB = torch.randn(rows, K + 1).mul_(3).log_softmax(dim=1).sort(descending=True).values
-    apart_K = torch.arange(K) * (width // K)
-    target = SparseTargets(
-        (torch.arange(rows)[:, None] + apart_K) % width,
-        log_p_NB[:, :K],
-        log_p_NB[:, K],
-        torch.ones(rows),
-    ).to(torch.device(device))
-    label_N = target.id_NK[:, 3].clone()
-
-    def work() -> Any:
-        return fused_linear_loss(
-            hidden_NH, weight_VH, label_N, [target], KD, workspace_bytes=WORKSPACE
-        )
-
-    peak, left = allocated(work, device)
-    return round((peak - left) / MIB, 1)
 
 
 @dataclass(frozen=True)
@@ -364,13 +301,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     shapes = {}
     for name in names:
         shapes[name] = compare(name, device, options)
-        shape = SHAPES[name]
-        # The flat part depends on the vocabulary alone; a narrow head is a matter of minutes less.
-        hidden = shape.hidden if cuda else 64
         counts = HEAD_TOKENS[:: len(HEAD_TOKENS) - 1] if options.quick else HEAD_TOKENS
-        shapes[name]["head_transient_mib"] = {
-            str(rows): head_transient(hidden, shape.width, rows, device) for rows in counts
-        }
+        shapes[name] |= head_transients(SHAPES[name], counts, device)
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
         "rounds": options.rounds,

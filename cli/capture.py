@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from cli.show import console, print_json
+from cli.show import console, errors, print_json
 from cli.train import need_trainer
 from common.recipes import RecipeError
 from training.recipe import TrainRecipe, load_train_recipe
@@ -60,8 +60,9 @@ def _capture(recipe: TrainRecipe, name: str) -> CaptureReport:
     from storage.database import Database
     from training.capture.capture import capture
     from training.engine.stages import tokenised_corpus
+    from training.report.progress import CorpusProgress
 
-    _, tokens = tokenised_corpus(recipe)
+    _, tokens = tokenised_corpus(recipe, CorpusProgress(console.print))
     database = None if recipe.corpus.db is None else Database.open(recipe.corpus.db)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
                TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
@@ -93,29 +94,36 @@ def _show(recipe: TrainRecipe, name: str, report: CaptureReport) -> None:
     table.add_row("examples", f"{report.captured:,} captured now, {report.known:,} known{rate}")
     if report.unmapped:
         table.add_row("no rows", f"{len(report.unmapped):,} that its vocabulary cannot say")
-    total = report.store.total
-    table.add_row("store", Text(f"{total.name}: {total.rows:,} rows of {total.samples:,} samples"))
-    table.add_row("size", f"{total.bytes_per_row:.1f} bytes per response token")
-    for temperature, error in total.codec_error.items():
+    own, total = report.own, report.store.total
+    table.add_row("its rows", f"{own.rows:,} rows of {own.samples:,} samples")
+    table.add_row("size", f"{own.bytes_per_row:.1f} bytes per response token")
+    for temperature, error in own.codec_error.items():
         table.add_row(f"codec error, T={temperature}", f"{error.mean:.1e} nats, mean")
-    if total.nll is not None:
-        table.add_row("teacher's NLL", f"{total.nll:.3f} nats per response token")
-    if total.kept_mass is not None:
-        kept = total.kept_mass
+    if own.nll is not None:
+        table.add_row("its NLL", f"{own.nll:.3f} nats per response token")
+    if own.kept_mass is not None:
+        kept = own.kept_mass
         table.add_row(
             "kept mass",
             f"{kept.mean:.2%} mean; {kept.share_from_90:.1%} of rows keep 90 %, "
             f"{kept.share_from_99:.1%} keep 99 %",
         )
+    whole = f"{total.rows:,} rows of {total.samples:,} samples, {total.file_bytes:,} bytes"
+    table.add_row("store in all", Text(f"{total.name}: {whole}"))
     console.print(table)
-    if total.kept_mass is not None:
-        console.print(Text(f"is k enough? {_draw(recipe, name, total.kept_mass)}"))
+    if own.kept_mass is not None:
+        _draw(recipe, name, own.kept_mass)
 
 
-def _draw(recipe: TrainRecipe, name: str, kept: KeptMass) -> Path:
-    """The histogram of the kept mass, as a picture beside the shards."""
+def _draw(recipe: TrainRecipe, name: str, kept: KeptMass) -> None:
+    """The histogram of the kept mass, as a picture beside the shards; the rows are safe already,
+    so that a disk without room for it is no failure of the capture."""
     from training.report.plots import plot_kept_mass
 
     picture = Path(recipe.capture.store) / f"kept-mass-{name}.png"
-    plot_kept_mass(kept.edges, kept.rows, picture, k=recipe.capture.k, name=name)
-    return picture
+    try:
+        plot_kept_mass(kept.edges, kept.rows, picture, k=recipe.capture.k, name=name)
+    except OSError as error:
+        errors.print(Text(f"Warning: the picture {picture} cannot be written: {error.strerror}."))
+    else:
+        console.print(Text(f"is k enough? {picture}"))

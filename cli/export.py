@@ -27,7 +27,7 @@ def export_command(
     """Exports; returns the exit code."""
     options = ExportOptions(
         out=out,
-        recipe=_recipe_name(recipe),
+        recipe=recipe_name(recipe),
         format=format,
         reasoning=reasoning,
         statuses=tuple(statuses or ("accepted",)),
@@ -46,8 +46,8 @@ def export_command(
     return 0
 
 
-def _recipe_name(recipe: str | None) -> str | None:
-    """Other commands take a recipe's file or folder; so does this one, besides its name."""
+def recipe_name(recipe: str | None) -> str | None:
+    """The name behind a recipe's file or folder, as other commands take it; or the name itself."""
     if recipe is None or not any(p.is_file() for p in (Path(recipe), Path(recipe, "recipe.yaml"))):
         return recipe
     from graph.recipe import load_recipe

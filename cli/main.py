@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.eval_app import eval_app
 from common.errors import StillhouseError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ train_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
 app.add_typer(teacher_app, name="teacher")
 app.add_typer(prompts_app, name="prompts")
 app.add_typer(db_app, name="db")
@@ -134,6 +136,42 @@ def export(
     )
 
 
+@app.command("export-traces")
+def export_traces(
+    id: Annotated[
+        str | None, typer.Argument(help="Only this sample's or seed's trace; its first characters.")
+    ] = None,
+    db: Db = DEFAULT_DB,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="An OTLP/HTTP receiver; $OTEL_EXPORTER_OTLP_ENDPOINT otherwise."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="A file to write OTLP JSON lines to.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="A share of the seeds, always the same ones, e.g. 0.01.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many; 100 where no --share is given.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Only this recipe's seeds.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only seeds with such a sample, e.g. rejected.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="The receiver's project; the recipe's name otherwise.")
+    ] = None,
+    no_content: Annotated[
+        bool, typer.Option("--no-content", help="Leave out every text; figures and labels stay.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Send sampled traces to Phoenix, Langfuse or another OpenTelemetry receiver."""
+    from cli.export_traces import Asked, export_traces_command
+
+    asked = Asked(id, endpoint, out, share, limit, recipe, status, project, not no_content)
+    raise typer.Exit(export_traces_command(db, asked, json))
+
+
 @app.command()
 def doctor(db: Db = DEFAULT_DB, json: Json = False) -> None:
     """Prove from the tables that everything adds up; exit code 1 where it does not."""
@@ -154,6 +192,75 @@ def review(
     from cli.review import review_command
 
     raise typer.Exit(review_command(id, decision, db, reviewer, note))
+
+
+@app.command()
+def fork(
+    id: Annotated[
+        str | None, typer.Argument(help="A sample or seed; with --list, only its forks.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="The agent to begin at: expansion, rewriting, response, selection, …"
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Who plays that agent, as the recipe calls it.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="A file with that agent's new prompt.")] = None,
+    db: Db = DEFAULT_DB,
+    list_: Annotated[bool, typer.Option("--list", help="List the forks there are.")] = False,
+    show: Annotated[str | None, typer.Option(help="Show this fork beside its original.")] = None,
+    drop: Annotated[str | None, typer.Option(help="Delete this fork.")] = None,
+    save: Annotated[
+        str | None, typer.Option(help="Write this fork's prompt to its file, as a new version.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --save: a new prompt of this name, AGENT/NAME.")
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(help="With --save: the hash of a newer text that it may replace."),
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Your name.", envvar="USER")] = None,
+    forks: Annotated[
+        str | None, typer.Option(help="Where forks lie; beside a SQLite file otherwise.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Leave nothing out.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask a sample's agents again with another teacher or prompt; the corpus stays as it is."""
+    from cli.fork import Asked, fork_command
+
+    asked = Asked(id, from_, teacher, prompt, list_, show, drop, save, name, who, forks, full, over)
+    raise typer.Exit(fork_command(db, asked, json))
+
+
+@app.command()
+def inspect(
+    db: Db = DEFAULT_DB,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8321,
+    token_env: Annotated[
+        str | None,
+        typer.Option(help="The environment variable with the token that visitors must show."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further host name under which visitors reach this machine."),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RECIPE", help="A training recipe whose captured teacher rows are shown."
+        ),
+    ] = None,
+) -> None:
+    """Show a corpus in the browser: runs, samples, traces, prompts, reviews, evaluations."""
+    from cli.inspect import inspect_command
+
+    raise typer.Exit(inspect_command(db, host, port, token_env, allow_host or [], rows or []))
 
 
 @app.command()

@@ -18,7 +18,6 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import make_url
 
 from cli.plain import plain
 from cli.progress import ProgressView
@@ -28,7 +27,8 @@ from graph.recipe import Recipe, load_recipe
 from graph.run import Progress, RunOptions, RunResult, run_factory
 from graph.stop import Stop
 from storage import corpus
-from storage.database import DEFAULT_DATABASE, Database
+from storage.database import DEFAULT_DATABASE, Database, parse_url
+from storage.locking import shown_url
 from storage.tables import SAMPLE_STATUSES, SEED_STATUSES
 
 EXIT_CODES = {"finished": 0, "failed": 1, "budget_reached": 3, "interrupted": 130}
@@ -79,7 +79,7 @@ def _run_and_show(recipe: Recipe, db: str, limit: int | None, json: bool) -> int
 
 def _run_loop(options: RunOptions, progress: Progress) -> RunResult:
     async def go() -> RunResult:
-        return await run_factory(options, progress, _listen_for_signals)
+        return await run_factory(options, progress, listen_for_signals)
 
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
@@ -96,7 +96,8 @@ def _run_loop(options: RunOptions, progress: Progress) -> RunResult:
     return result
 
 
-def _listen_for_signals(stop: Stop) -> None:
+def listen_for_signals(stop: Stop) -> None:
+    """Ctrl-C and SIGTERM ask the run of this loop to stop; the second time they end the process."""
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
@@ -134,7 +135,8 @@ def _report(result: RunResult, recipe: Recipe, db: str) -> dict[str, Any]:
 
 
 def _without_password(db: str) -> str:
-    return make_url(db).render_as_string(hide_password=True) if "://" in db else db
+    """As `Database.name` has it; a path as it was typed."""
+    return shown_url(parse_url(db)) if "://" in db else db
 
 
 def _show_next(recipe: str, db: str, shown: str) -> None:

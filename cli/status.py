@@ -24,7 +24,7 @@ from storage.summary import LatestRun, RecipeFigures, TeacherFigures, summarize
 from storage.tables import SAMPLE_STATUSES
 
 if TYPE_CHECKING:
-    from cli.stale import StaleState
+    from graph.stale import StaleState
 
 
 class RecipeNeeded(StillhouseError):
@@ -57,7 +57,7 @@ def status_command(
             )
         state = None
         if stale and recipe is not None:
-            from cli.stale import find_stale
+            from graph.stale import find_stale
 
             state = find_stale(database, recipe)
     finally:
@@ -70,7 +70,9 @@ def status_command(
     if not found:
         console.print("The corpus is empty: no run has taken in a seed yet.")
     if state is not None:
-        state.show()
+        from cli.stale import show_stale
+
+        show_stale(state)
     return 0
 
 

@@ -74,10 +74,19 @@ def _train(
     recipe: TrainRecipe, stages: list[StageSettings], restart: bool
 ) -> tuple[list[StageReport], dict[str, Any]]:
     from training.engine.stages import train
+    from training.report.progress import CorpusProgress
 
     with ExitStack() as stack:
         show = _Display(recipe.name, stack)
-        done = train(recipe, stages, restart=restart, on_stage=show.begin, on_record=show.record)
+        done = train(
+            recipe,
+            stages,
+            restart=restart,
+            on_corpus=CorpusProgress(_line),
+            on_stage=show.begin,
+            on_record=show.record,
+            on_note=_line,
+        )
         return done, show.corpus
 
 
@@ -88,15 +97,18 @@ class _Display:
         self._name = name
         self._stack = stack
         self._update: Callable[[dict[str, Any]], None] = lambda record: None
+        self._said: dict[str, Any] = {}
         self.corpus: dict[str, Any] = {}
 
     def begin(self, spec: StageSpec, steps: int) -> None:
         from training.report.progress import PlainProgress, TrainProgress
 
         self._stack.close()
-        if not self.corpus:
-            self.corpus = _counts(spec)
-            _line(_sentence(self.corpus))
+        counts = _counts(spec)
+        if counts != self._said:
+            _line(_sentence(counts))
+        self._said = counts
+        self.corpus = self.corpus or counts
         if console.is_terminal:
             view = TrainProgress(self._name, spec.name, steps)
             live = Live(view, console=console, refresh_per_second=4, transient=False)
@@ -111,13 +123,19 @@ class _Display:
 
 
 def _counts(spec: StageSpec) -> dict[str, Any]:
-    """What became of the corpus's samples."""
+    """What becomes of the corpus's samples in a stage."""
     from training.data.tokenised import TokenisedCorpus
+    from training.engine.teaching import Teaching
 
     tokens = TokenisedCorpus.open(spec.corpus)
+    train, held_out = len(tokens.train), len(tokens.validation)
+    if spec.teaching is not None:
+        taught_E = Teaching.taught_in(spec.teaching)
+        train, held_out = (int(taught_E[part].sum()) for part in (tokens.train, tokens.validation))
     return {
-        "train": len(tokens.train),
-        "held_out": len(tokens.validation),
+        "train": train,
+        "held_out": held_out,
+        "untaught": len(tokens) - train - held_out,
         "lost": tokens.lost,
         "truncated": tokens.truncated,
     }
@@ -128,6 +146,8 @@ def _sentence(corpus: dict[str, Any]) -> str:
     parts += [f"{n:,} dropped ({reason.replace('_', ' ')})" for reason, n in corpus["lost"].items()]
     if corpus["truncated"]:
         parts.append(f"{corpus['truncated']:,} truncated")
+    if corpus["untaught"]:
+        parts.append(f"{corpus['untaught']:,} left out, because no teacher can say them")
     return "corpus: " + "; ".join(parts)
 
 

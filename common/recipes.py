@@ -7,6 +7,7 @@ model to check. A credential in a recipe is refused; an unknown key names the ne
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -54,7 +55,7 @@ def read_document(
             solution=f"Begin with {begin}.",
         )
     for override in overrides:
-        _apply(document, override)
+        overlay(document, override)
     return file, document
 
 
@@ -70,7 +71,8 @@ def _find(path: Path, example: str | None) -> Path:
     return file
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def overlay(document: dict[str, Any], override: str) -> None:
+    """Lays one `a.b.c=value` (a YAML value) over a recipe's document, in place."""
     key, separator, value = override.partition("=")
     if not separator or not key.strip():
         raise RecipeError(
@@ -125,6 +127,13 @@ def _position(items: list[Any], part: str, override: str) -> int:
         cause=f"It has {len(items)} items" + (f", by name {known}." if known else "."),
         solution="Give an item's name, or its number counted from 0.",
     )
+
+
+def beside(path: str, folder: Path) -> str:
+    """A path that a recipe in `folder` gives; an absolute one and a hub's (`hf:…`) stay."""
+    if path.startswith("hf:") or Path(path).is_absolute():
+        return path
+    return os.path.normpath(folder / path)
 
 
 def refuse_credentials(value: Any, file: Path, *place: str) -> None:

@@ -21,38 +21,21 @@ from graph.state import Draft, SeedInput, Status
 from storage.tables import AgentCall, Completion, Review, Sample, Score, Seed, Verdict, utcnow
 from storage.writer import Change, Writer
 from teachers.gateway import Answer, Attempt, Gateway
+from teachers.records import completion_record, sampling_dict
 from teachers.structured import schema_of
+from teachers.tally import CallTally
 from teachers.terms import training_permission
 from teachers.types import Request, Sampling
 
 
 @dataclass
-class Figures:
-    """Running figures of one invocation. `cost_usd` is None once any call's price was unknown."""
+class Figures(CallTally):
+    """Running figures of one invocation."""
 
     started: float = field(default_factory=time.monotonic)
     seeds: Counter[str] = field(default_factory=Counter)
     samples: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    calls_made: int = 0
-    calls_cached: int = 0
-    attempts_failed: Counter[str] = field(default_factory=Counter)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = 0.0
-
-    def count(self, answer: Answer) -> None:
-        """Adds one answered call."""
-        if answer.cached:
-            self.calls_cached += 1
-            return
-        self.calls_made += 1
-        self.prompt_tokens += answer.completion.usage.prompt_tokens or 0
-        self.completion_tokens += answer.completion.usage.completion_tokens or 0
-        if answer.cost_usd is None or self.cost_usd is None:
-            self.cost_usd = None
-        else:
-            self.cost_usd += answer.cost_usd
 
 
 class Books:
@@ -105,6 +88,9 @@ class Books:
             "shaped_by": dict(draft.shaped_by),
             "created_at": now,
             "updated_at": now,
+            "score_total": draft.score,
+            "responder": draft.responder,
+            "response_prompt": draft.response_prompt,
         }
 
     def sample(
@@ -239,7 +225,8 @@ class BookedAsker:
             row = self._call_row(ask, request, answer.attempt, answer)
             changes = [Change("insert", AgentCall, row)]
             if not answer.cached:
-                completion = _completion_row(request, answer)
+                completion = completion_record(request, answer.completion)
+                completion["created_at"] = utcnow()
                 changes.insert(0, Change("insert", Completion, completion))
                 books.on_completion(request.key)
             books.writer.submit(changes)
@@ -296,49 +283,3 @@ class BookedAsker:
             "error_detail": attempt.error.cause[:500] if attempt.error else None,
             "created_at": utcnow(),
         }
-
-
-def sampling_dict(sampling: Sampling) -> dict[str, Any]:
-    """Only the decoding parameters that were set."""
-    named = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed,
-        "top_logprobs": sampling.top_logprobs,
-    }
-    return {k: v for k, v in named.items() if v is not None} | dict(sampling.extra)
-
-
-def _completion_row(request: Request, answer: Answer) -> dict[str, Any]:
-    completion = answer.completion
-    return {
-        "key": request.key,
-        "request": {
-            "endpoint": request.endpoint,
-            "model": request.model,
-            "revision": request.revision,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-            "sampling": sampling_dict(request.sampling),
-            "schema": request.schema_name,
-            "structured": request.structured_mode,
-            "ask": request.ask,
-        },
-        "content": completion.content,
-        "reasoning": completion.reasoning,
-        "refusal": completion.refusal,
-        "finish_reason": completion.finish_reason,
-        "model": completion.model,
-        "revision": completion.revision,
-        "response_id": completion.response_id,
-        "prompt_tokens": completion.usage.prompt_tokens,
-        "completion_tokens": completion.usage.completion_tokens,
-        "reasoning_tokens": completion.usage.reasoning_tokens,
-        "logprobs": completion.logprobs,
-        "prompt_token_ids": list(completion.prompt_token_ids)
-        if completion.prompt_token_ids
-        else None,
-        "token_ids": list(completion.token_ids) if completion.token_ids else None,
-        "simulated": completion.simulated,
-        "created_at": utcnow(),
-    }

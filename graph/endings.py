@@ -84,6 +84,9 @@ class Endings:
             response=None,
             finish_reason=None,
             refusal=None,
+            responder=None,
+            response_prompt=None,
+            score=None,
         )
         known = child.id in self._services.history
         books.sample(child, "pending", None, *(books.forget_findings(child.id) if known else ()))

@@ -7,7 +7,6 @@ Each part of the code owns its own settings model; this module only puts them to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from agents.selection import SelectionSettings
 from agents.settings import RoleSettings
 from agents.verification import VerificationSettings
 from common.hashing import digest
-from common.recipes import explain, read_document, refuse_credentials
+from common.recipes import beside, explain, read_document, refuse_credentials
 from graph.seeds import SeedSource
 from teachers.budget import BudgetSettings
-from teachers.config import AnyTeacher
+from teachers.config import AnyTeacher, teachers_beside
 
 ROLES = ("expansion", "rewriting", "response", "selection", "verification")
 
@@ -160,30 +159,12 @@ def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
         seeds = [seeds]
     if isinstance(seeds, list):
         document["seeds"] = [_seed_path(seed, folder) for seed in seeds]
-    teachers = document.get("teachers")
-    if not isinstance(teachers, dict):
-        return
-    for teacher in teachers.values():
-        if not isinstance(teacher, dict):
-            continue
-        if teacher.get("kind") == "recorded" and isinstance(teacher.get("path"), str):
-            teacher["path"] = _beside(teacher["path"], folder)
-        server = teacher.get("server")
-        if isinstance(server, dict) and isinstance(server.get("model"), str):
-            local = _beside(server["model"], folder)
-            if Path(local).exists():
-                server["model"] = local
+    teachers_beside(document.get("teachers"), folder)
 
 
 def _seed_path(seed: Any, folder: Path) -> Any:
     if isinstance(seed, str):
-        return _beside(seed, folder)
+        return beside(seed, folder)
     if isinstance(seed, dict) and isinstance(seed.get("path"), str):
-        return {**seed, "path": _beside(seed["path"], folder)}
+        return {**seed, "path": beside(seed["path"], folder)}
     return seed
-
-
-def _beside(path: str, folder: Path) -> str:
-    if path.startswith("hf:") or Path(path).is_absolute():
-        return path
-    return os.path.normpath(folder / path)

@@ -37,12 +37,15 @@ PASSING_FAILURES = ("transport", "timed_out", "server_error", "server_overloaded
 
 @dataclass(frozen=True)
 class RunOptions:
-    """One invocation: what to run, on which database, at most how many seeds."""
+    """One invocation: what to run, on which database, at most how many seeds. `prompts` is the
+    folder of prompt files; with `only_variant`, no other draft of a seed walks."""
 
     recipe: Recipe
     database: str
     limit: int | None = None
     log_folder: Path = Path("runs")
+    prompts: Path = field(default_factory=prompts_folder)
+    only_variant: int | None = None
 
 
 @dataclass
@@ -96,13 +99,13 @@ async def _run_locked(
     options: RunOptions, database: Database, progress: Progress, stop: Stop
 ) -> RunResult:
     recipe = options.recipe
-    check_recipe(recipe, PromptLibrary(prompts_folder()))
+    check_recipe(recipe, PromptLibrary(options.prompts))
     async with Writer(database) as writer:
         progress.phase = "reading seeds"
         reading = take_in(database, writer, recipe.name, recipe.seeds, options.limit)
         intake = await until_stopped(stop, reading) or Intake()
         progress.intake = intake
-        session = open_session(recipe, database, writer, options.log_folder)
+        session = open_session(recipe, database, writer, options.log_folder, options.prompts)
         books = session.books
         progress.fleet, progress.figures = session.fleet, books.figures
         try:
@@ -111,7 +114,7 @@ async def _run_locked(
             if not stop.event.is_set():
                 progress.notes += session.warnings()
                 progress.total = _reopen_and_count(database, session, options.limit, progress)
-                services = session.services()
+                services = session.services(options.only_variant)
                 if progress.total == 0 and intake.known + intake.new == 0:
                     raise _no_seeds(recipe, intake)
                 progress.phase = "running"

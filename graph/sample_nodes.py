@@ -197,6 +197,8 @@ class SampleNodes:
             reasoning=response.reasoning,
             finish_reason=response.finish_reason,
             refusal=response.refusal,
+            responder=response.reply.by.teacher,
+            response_prompt=shape.rpartition("#")[0],
         ).shaped("respond", shape, response.reply.by)
         step = GO
         if response.cut:
@@ -221,8 +223,9 @@ class SampleNodes:
             draft.response,
             draft.reasoning,
         )
-        draft = draft.shaped("select", self.shape_of("select", draft))
         answer = scored.answer
+        draft = replace(draft, score=answer.total if answer else None)
+        draft = draft.shaped("select", self.shape_of("select", draft))
         row = {
             "label": "unscored" if answer is None else "scored",
             "informativeness": answer.informativeness if answer else None,

@@ -59,7 +59,7 @@ class SeedNodes:
         shaped_by = state.get("shaped_by", {})
         drafts = [self._own_draft(seed)] if self._settings.keep_seed else []
         if ROLE not in self._services.bindings or self._settings.variants == 0:
-            return {"drafts": tuple(drafts)}
+            return {"drafts": self._walking(drafts)}
         binding = self._services.bindings[ROLE]
         asker = self._services.books.asker(binding.gateway, binding.sampling, seed.id, None, 0)
         shape = self._services.shape(ROLE, self._settings.prompt)
@@ -73,10 +73,14 @@ class SeedNodes:
                 raise
             # The seed's own instruction is still worth its walk; the failure stays on the seed.
             step = Step("fail", f"expansion_{error.code}", error.what)
-            return {"drafts": tuple(drafts), "step": step, "shaped_by": shaped_by}
+            return {"drafts": self._walking(drafts), "step": step, "shaped_by": shaped_by}
         for number, variant in enumerate(answer.value.variants, start=1):
             drafts.append(self._variant_draft(seed, number, variant, shape, answer.reply.by))
-        return {"drafts": tuple(drafts), "shaped_by": shaped_by}
+        return {"drafts": self._walking(drafts), "shaped_by": shaped_by}
+
+    def _walking(self, drafts: list[Draft]) -> tuple[Draft, ...]:
+        only = self._services.only_variant
+        return tuple(draft for draft in drafts if only is None or draft.variant == only)
 
     def _own_draft(self, seed: SeedInput) -> Draft:
         assert seed.category is not None and seed.language is not None, "classify sets both"

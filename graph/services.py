@@ -32,7 +32,8 @@ class Binding:
 class Services:
     """Everything a node may use. `find_owner` says which sample was let in with a fingerprint.
     `history` holds what earlier invocations decided about the samples
-    of the seeds that walk right now."""
+    of the seeds that walk right now. With `only_variant`, no other draft of a seed walks (0: its
+    own instruction)."""
 
     recipe: Recipe
     prompts: PromptLibrary
@@ -41,6 +42,7 @@ class Services:
     gates: Gates
     find_owner: Callable[[str], Awaitable[str | None]]
     history: dict[str, PriorSample] = field(default_factory=dict)
+    only_variant: int | None = None
 
     @property
     def agents(self) -> AgentSettings:

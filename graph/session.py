@@ -16,18 +16,18 @@ from agents.prompts import Prompt, PromptLibrary
 from common.paths import prompts_folder
 from common.revision import code_revision
 from graph.books import Books
-from graph.cache import CorpusCache
 from graph.gates import Gates
 from graph.recipe import ROLES, Recipe
 from graph.services import Services, bind_roles
 from storage import corpus, tables
-from storage.completions import CompletionShelf
+from storage.completions import CompletionShelf, RequestCache
 from storage.database import Database
 from storage.tables import Run
 from storage.writer import Change, Writer, row_of
 from teachers.budget import Budget, Spend, require_prices
 from teachers.gateway import Gateway
 from teachers.opening import Fleet
+from teachers.records import completion_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Session:
         names = {r: self.recipe.teacher_of(r) for r in ROLES if self.recipe.agents.role(r).enabled}
         return {role: self.fleet.gateways[name] for role, name in names.items() if name}
 
-    def services(self) -> Services:
+    def services(self, only_variant: int | None = None) -> Services:
         """What the nodes work with; the teachers must be open."""
         recipe, database = self.recipe, self.database
         with database.read() as connection:
@@ -79,7 +79,15 @@ class Session:
                 quotas={str(category): n for category, n in recipe.gates.quotas.items()},
             )
         bindings = bind_roles(recipe, self.fleet.gateways)
-        return Services(recipe, self.prompts, bindings, self.books, gates, self._find_owner)
+        return Services(
+            recipe,
+            self.prompts,
+            bindings,
+            self.books,
+            gates,
+            self._find_owner,
+            only_variant=only_variant,
+        )
 
     async def _find_owner(self, fingerprint: str) -> str | None:
         await self.books.writer.flush()
@@ -112,9 +120,15 @@ def check_recipe(recipe: Recipe, prompts: PromptLibrary) -> list[Prompt]:
     return used_prompts(recipe, prompts)
 
 
-def open_session(recipe: Recipe, database: Database, writer: Writer, log_folder: Path) -> Session:
+def open_session(
+    recipe: Recipe,
+    database: Database,
+    writer: Writer,
+    log_folder: Path,
+    prompt_files: Path | None = None,
+) -> Session:
     """Begins one invocation on an open database; raises `StillhouseError` for what is missing."""
-    prompts = PromptLibrary(prompts_folder())
+    prompts = PromptLibrary(prompt_files or prompts_folder())
     used = check_recipe(recipe, prompts)
     with database.read() as connection:
         spent = corpus.spent(connection, recipe.name)
@@ -133,10 +147,10 @@ def open_session(recipe: Recipe, database: Database, writer: Writer, log_folder:
         recipe_text=recipe.text(),
         code_revision=code_revision(),
     )
-    shelf = CompletionShelf(database)
+    cache = RequestCache(CompletionShelf(database), writer, completion_of)
     books = Books(writer, run.id, recipe.name)
-    books.on_completion = shelf.added
-    fleet = Fleet(recipe.teachers, budget, CorpusCache(shelf, writer), log_folder / run.id[:12])
+    books.on_completion = cache.added
+    fleet = Fleet(recipe.teachers, budget, cache, log_folder / run.id[:12])
     with database.write() as connection:
         corpus.close_killed_runs(connection)
     writer.submit([Change("insert", Run, row_of(run)), *map(_prompt_row, used)])

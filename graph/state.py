@@ -35,7 +35,9 @@ class SeedInput:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A candidate on its way. `claimed_category` is what the expansion teacher says a variant is;
-    `feedback` is the evidence of the verdict that sent its parent back."""
+    `feedback` is the evidence of the verdict that sent its parent back. `responder` and
+    `response_prompt` (`name#hash`) say who wrote the response with what, `score` is the sum of the
+    three scores."""
 
     id: str
     seed_id: str
@@ -58,6 +60,9 @@ class Draft:
     finish_reason: str | None = None
     refusal: str | None = None
     fingerprint: str | None = None
+    responder: str | None = None
+    response_prompt: str | None = None
+    score: int | None = None
     contributions: tuple[Contribution, ...] = ()
     shaped_by: tuple[tuple[str, str], ...] = ()
 

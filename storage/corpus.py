@@ -10,15 +10,22 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select, update
 
-from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict, utcnow
+from storage.tables import AgentCall, Review, Run, Sample, Seed, Verdict, table_of, utcnow
 
-run_t, seed_t, sample_t = Run.__table__, Seed.__table__, Sample.__table__  # type: ignore[attr-defined]
+run_t, seed_t, sample_t = table_of(Run), table_of(Seed), table_of(Sample)
 call_t, verdict_t, review_t = (
-    AgentCall.__table__,  # type: ignore[attr-defined]
-    Verdict.__table__,  # type: ignore[attr-defined]
-    Review.__table__,  # type: ignore[attr-defined]
+    table_of(AgentCall),
+    table_of(Verdict),
+    table_of(Review),
 )
 LIVE = ("pending", "accepted", "held")
+
+
+def first_run(connection: Connection) -> str | None:
+    """What tells this corpus from others with the same seeds; None before its first run."""
+    first = select(run_t.c.id).order_by(run_t.c.started_at, run_t.c.id).limit(1)
+    found = connection.execute(first).scalar()
+    return str(found) if found is not None else None
 
 
 def status_counts(connection: Connection, recipe: str | None = None) -> dict[str, dict[str, int]]:

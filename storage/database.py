@@ -2,14 +2,15 @@
 
 In: what the user wrote after `--db`. Out: a `Database` whose engine is set up for many readers and
 one writer (SQLite: WAL, busy timeout, foreign keys). A new database gets the newest schema; an
-existing one of another version is refused, never changed behind the user's back.
+existing one of another version is refused, never changed behind the user's back. A SQLite file that
+may not be written to is read as it is; one that is replaced while it is open is noticed.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect
 from sqlalchemy.engine import URL, make_url
 
 from storage.errors import (
+    DatabaseReadOnly,
+    DatabaseReplaced,
     DatabaseUnreadable,
     SchemaMismatch,
     StorageError,
     StorageFull,
 )
-from storage.locking import RunLock
+from storage.locking import RunLock, shown_url
+from storage.read_only import is_read_only, read_only_url
 from storage.schema import SCHEMA_VERSION, create_schema, schema_version
 
 DEFAULT_DATABASE = "stillhouse.db"
@@ -177,15 +181,20 @@ def other_version(name: str, found: str) -> SchemaMismatch:
     )
 
 
+def _identity(path: str | None) -> tuple[int, int]:
+    found = Path(str(path)).stat()
+    return found.st_dev, found.st_ino
+
+
 class Database:
     """An open corpus database. Use `Database.open`; `close` when done."""
 
-    def __init__(self, url: URL, engine: Engine) -> None:
+    def __init__(self, url: URL, engine: Engine, *, read_only: bool = False) -> None:
         self.url = url
         self.engine = engine
-        self.name = url.database if self.is_sqlite else url.render_as_string(hide_password=True)
-
-    name: str | None
+        self.read_only = read_only
+        self._file: tuple[int, int] | None = None
+        self.name = shown_url(url)
 
     @property
     def is_sqlite(self) -> bool:
@@ -196,11 +205,13 @@ class Database:
     def open(cls, db: str = DEFAULT_DATABASE, *, create: bool = False) -> Database:
         """Opens `db`; with `create`, a missing or empty database gets the newest schema."""
         database = cls._connect(db, create=create)
+        database._note_file()
         try:
             with translated_errors(str(database.name)):
                 found = database._schema_version(may_be_empty=create)
                 if found is None:
                     create_schema(database.engine)
+                    database._note_file()
                 elif found != SCHEMA_VERSION:
                     raise other_version(str(database.name), found)
                 database._use_wal()
@@ -224,7 +235,7 @@ class Database:
 
     def _use_wal(self) -> None:
         """The file remembers it, so it is said only to one that is known to be ours."""
-        if self.is_sqlite:
+        if self.is_sqlite and not self.read_only:
             connection = self.engine.raw_connection()
             connection.cursor().execute("PRAGMA journal_mode=WAL")
             connection.close()
@@ -233,8 +244,32 @@ class Database:
     def _connect(cls, db: str, *, create: bool) -> Database:
         url = parse_url(db)
         if url.get_backend_name() == "sqlite":
-            _check_path(url.database or "", create=create)
+            path = url.database or ""
+            _check_path(path, create=create)
+            if not create and is_read_only(path):
+                return cls(url, _make_engine(read_only_url(path)), read_only=True)
         return cls(url, _make_engine(url))
+
+    def _note_file(self) -> None:
+        """Remembers which file was opened: one that is moved to its name later is another corpus,
+        while connections that are open go on with the old one."""
+        with suppress(OSError):
+            self._file = _identity(self.url.database) if self.is_sqlite else None
+
+    def _check_file(self) -> None:
+        if self._file is None:
+            return
+        try:
+            now = _identity(self.url.database)
+        except FileNotFoundError:
+            now = None
+        if now != self._file:
+            raise DatabaseReplaced(
+                f"The file '{self.name}' was {'replaced' if now else 'taken away'}.",
+                cause="It is another file than the one that was opened; what is written to that "
+                "one now would be lost.",
+                solution="End this command and start it again.",
+            )
 
     def _schema_version(self, *, may_be_empty: bool) -> str | None:
         """The schema version of a corpus; None for an empty database, where there may be one."""
@@ -265,12 +300,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for questions; its errors are Stillhouse's."""
+        self._check_file()
         with translated_errors(str(self.name)), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A connection whose questions all see the same moment, whatever is written meanwhile."""
+        self._check_file()
         # A SQLite transaction in WAL mode is a snapshot anyway.
         level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with (
@@ -282,6 +319,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction outside a run (a review, an export's manifest)."""
+        self._check_file()
+        if self.read_only:
+            raise DatabaseReadOnly(
+                f"The corpus database '{self.name}' can only be read here.",
+                cause="Its file, or the folder around it, may not be written to by this program.",
+                solution="Ask for the permission, or work on a copy in a folder of your own.",
+            )
         with (
             translated_errors(str(self.name)),
             self.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,

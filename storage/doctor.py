@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, select, text
 
 from storage.corpus import call_t, review_t, run_t, sample_t, status_counts
 from storage.database import Database
+from storage.evaluation_invariants import EVALUATION_CHECKS
 from storage.invariants import CHECKS, Check
 from storage.trace import completion_t
 
@@ -66,7 +67,7 @@ def examine(database: Database) -> Report:
             # Until the server has gathered statistics it takes every table for a small one, and
             # would compare each row with each other.
             connection.execute(text("SET LOCAL enable_nestloop = off"))
-        checks = [_ask(connection, check) for check in CHECKS]
+        checks = [_ask(connection, check) for check in (*CHECKS, *EVALUATION_CHECKS)]
         if database.is_sqlite:
             checks += [_file_integrity(connection), _foreign_keys(connection)]
         counts = status_counts(connection)

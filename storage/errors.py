@@ -39,3 +39,15 @@ class NotFound(StorageError):
     """No row answers to that name."""
 
     code = "not_found"
+
+
+class DatabaseReplaced(StorageError):
+    """Another file stands where the open one was."""
+
+    code = "database_replaced"
+
+
+class DatabaseReadOnly(StorageError):
+    """The corpus can be read here, and not be written to."""
+
+    code = "database_read_only"

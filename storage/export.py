@@ -38,15 +38,18 @@ from storage.corpus import reason_counts, sample_t, seed_t
 from storage.database import Database
 from storage.errors import NotFound, StorageError, StorageFull
 from storage.export_formats import FORMATS, REASONING, export_line
-from storage.schema import SCHEMA_VERSION
-from storage.tables import SAMPLE_STATUSES, Export, Score, utcnow
+from storage.tables import SAMPLE_STATUSES, Export, Score, table_of, utcnow
 
 TERMS = {
     "permitted": ("true",),
     "unknown": ("true", "unknown"),
     "any": ("true", "unknown", "false"),
 }
-_export_t, _score_t = Export.__table__, Score.__table__  # type: ignore[attr-defined]
+EXPORT_VERSION = 1
+"""The version of what an export's rows and manifest look like; migrations of the corpus that leave
+both as they are leave it alone, so that exports outlive them."""
+
+_export_t, _score_t = table_of(Export), table_of(Score)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -317,7 +320,7 @@ def _manifest(
         "filters": options.filters,
         "rows": tally.rows,
         "sha256": tally.hash.hexdigest(),
-        "schema_version": SCHEMA_VERSION,
+        "export_version": EXPORT_VERSION,
         "recipes": sorted_counts(tally.recipes),
         "statuses": sorted_counts(tally.statuses),
         "categories": sorted_counts(tally.categories),

@@ -28,11 +28,12 @@ from sqlalchemy import (
 )
 
 from storage.corpus import call_t, run_t, sample_t, seed_t, verdict_t
-from storage.tables import RUN_STATUSES, SAMPLE_STATUSES, SEED_STATUSES, Prompt
+from storage.tables import RUN_STATUSES, SAMPLE_STATUSES, SEED_STATUSES, Prompt, table_of
 from storage.trace import completion_t, score_t
 
-prompt_t = Prompt.__table__  # type: ignore[attr-defined]
+prompt_t = table_of(Prompt)
 _HEXADECIMAL = "0123456789abcdef"
+_HASH_IN_LINEAGE = 12
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,26 @@ def _bad_scores() -> Select[Any]:
     return select(score_t.c.sample_id.label("id")).where(~sound)
 
 
+def _list_columns_differ() -> tuple[Select[Any], Select[Any]]:
+    """Samples whose columns for lists say otherwise than the rows that they repeat. One that was
+    made anew has calls of several prompts, in whatever order they were first made: its columns are
+    held to any one of them, not to the newest."""
+    of_ended = select(sample_t.c.id).join(seed_t, seed_t.c.id == sample_t.c.seed_id).where(_ended)
+    total = score_t.c.informativeness + score_t.c.helpfulness + score_t.c.generalisation
+    by_score = of_ended.outerjoin(score_t, score_t.c.sample_id == sample_t.c.id).where(
+        sample_t.c.score_total.is_distinct_from(total)
+    )
+    hash = func.substr(call_t.c.prompt_hash, 1, _HASH_IN_LINEAGE)
+    repeated = _response_call(
+        call_t.c.teacher == sample_t.c.responder,
+        call_t.c.prompt_name + literal("#") + hash == sample_t.c.response_prompt,
+    )
+    named = or_(sample_t.c.responder.is_not(None), sample_t.c.response_prompt.is_not(None))
+    answered = and_(sample_t.c.response.is_not(None), _response_call())
+    by_call = of_ended.where(case((named, ~repeated), else_=answered))
+    return by_score, by_call
+
+
 def _simulation_hidden() -> tuple[Select[Any], Select[Any]]:
     terms = func.coalesce(cast(sample_t.c.terms, Text), "").like('%"simulated":true%')
     by_terms = select(sample_t.c.id).where(
@@ -353,6 +374,11 @@ CHECKS: tuple[Check, ...] = (
         _ids(_owner_missing()),
     ),
     Check("scores", "scores are integers from 0 to 9, or unscored and null", _ids(_bad_scores())),
+    Check(
+        "list_columns",
+        "a sample's total, responder and response prompt are those of its score and calls",
+        _ids(*_list_columns_differ()),
+    ),
     Check(
         "simulation",
         "whatever a simulated teacher wrote is marked as simulated",

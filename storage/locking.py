@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from sqlalchemy.engine import URL
 
 from storage.errors import DatabaseBusy
 
+_GLANCE_S = 0.05
 _ADVISORY_KEY = 0x5711_1405E
 # How pg_locks shows a lock with one 64-bit key: its halves.
 _ADVISORY_PARTS = {"high": _ADVISORY_KEY >> 32, "low": _ADVISORY_KEY & 0xFFFF_FFFF}
@@ -25,6 +27,23 @@ _HOLDERS = text(
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND classid = :high AND objid = :low"
 )
+
+
+def shown_url(url: URL) -> str:
+    """What a database is called before people: a file's path, or a URL without password and without
+    its query, which may hold one, too."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _take(descriptor: int) -> None:
+    """Takes the lock. Whoever only looks whether it is held (`is_held`) has it for an instant."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_GLANCE_S)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class RunLock:
@@ -49,7 +68,7 @@ class RunLock:
             with self._engine.connect() as connection:
                 return bool(connection.execute(_HOLDERS, _ADVISORY_PARTS).scalar_one())
         try:
-            descriptor = os.open(self._path, os.O_RDWR)
+            descriptor = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return False
         try:
@@ -68,7 +87,7 @@ class RunLock:
     def _lock_file(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
@@ -88,13 +107,8 @@ class RunLock:
         self._connection = connection
 
     def _busy(self, holder: str) -> DatabaseBusy:
-        shown = (
-            self._url.database
-            if self._url.get_backend_name() == "sqlite"
-            else self._url.render_as_string(hide_password=True)
-        )
         return DatabaseBusy(
-            f"Another run is writing to '{shown}'.",
+            f"Another run is writing to '{shown_url(self._url)}'.",
             cause=f"It is held by {holder}; one corpus takes one run at a time.",
             solution="Wait for it, stop it with Ctrl-C, or give this run another --db. "
             "`stillhouse status` may read meanwhile.",

@@ -7,17 +7,18 @@ In: a prompt's name. Out: its uses, the latest first. Calls say which text they 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, Text, cast, func, or_, select
+from sqlalchemy import Connection, Table, Text, cast, func, or_, select
 
 from storage.corpus import call_t, sample_t, seed_t
 from storage.summary import aware
-from storage.tables import Prompt
+from storage.tables import Prompt, table_of
 
-prompt_t = Prompt.__table__  # type: ignore[attr-defined]
+prompt_t = table_of(Prompt)
 _HASH_IN_LINEAGE = 12
 
 
@@ -54,7 +55,9 @@ def prompt_uses(connection: Connection, name: str) -> list[PromptUse]:
         .outerjoin(prompt_t, prompt_t.c.hash == used.c.prompt_hash)
         .order_by(used.c.last.desc())
     ).all()
-    shaped = _shaped_by(connection, name) if rows else {}
+    if not rows:
+        return []
+    seeds, samples = (standing(_lineages(connection, table)) for table in (seed_t, sample_t))
     return [
         PromptUse(
             hash=row.prompt_hash,
@@ -62,30 +65,55 @@ def prompt_uses(connection: Connection, name: str) -> list[PromptUse]:
             text=row.text,
             last_used_at=aware(row.last),
             calls=row.calls,
-            seeds=shaped["seed"][row.prompt_hash[:_HASH_IN_LINEAGE]],
-            samples=shaped["sample"][row.prompt_hash[:_HASH_IN_LINEAGE]],
+            seeds=seeds[name, row.prompt_hash],
+            samples=samples[name, row.prompt_hash],
         )
         for row in rows
     ]
 
 
-def _shaped_by(connection: Connection, name: str) -> dict[str, Counter[str]]:
-    """How many seeds and samples each of the prompt's texts shaped, by its hash in short."""
-    counts: dict[str, Counter[str]] = {}
-    for kind, table in (("seed", seed_t), ("sample", sample_t)):
-        lineage = cast(table.c.shaped_by, Text)
-        query = (
-            select(lineage, func.count())
-            .where(
-                table.c.shaped_by.is_not(None),
-                or_(table.c.reason.is_(None), table.c.reason != "superseded"),
-            )
-            .group_by(lineage)
+def prompt_texts(connection: Connection, hashes: Collection[str]) -> dict[str, str]:
+    """The texts of these hashes; one that no run left is not in it."""
+    query = select(prompt_t.c.hash, prompt_t.c.text).where(prompt_t.c.hash.in_(hashes))
+    return {row.hash: row.text for row in connection.execute(query)}
+
+
+def seed_lineages(connection: Connection) -> dict[str, int]:
+    """How many seeds that no later walk has replaced have each lineage (as JSON)."""
+    return _lineages(connection, seed_t)
+
+
+def _lineages(connection: Connection, table: Table) -> dict[str, int]:
+    lineage = cast(table.c.shaped_by, Text)
+    query = (
+        select(lineage, func.count())
+        .where(
+            table.c.shaped_by.is_not(None),
+            or_(table.c.reason.is_(None), table.c.reason != "superseded"),
         )
-        counts[kind] = Counter()
-        for text, n in connection.execute(query):
-            for shape in set(orjson.loads(text).values()):
-                prompt, _, rest = shape.partition("#")
-                if prompt == name:
-                    counts[kind][rest.partition("#")[0]] += n
-    return counts
+        .group_by(lineage)
+    )
+    found: dict[str, int] = dict(connection.execute(query).all())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many rows stand on a prompt's text, by its name and the hash in short."""
+
+    counts: Counter[tuple[str, str]]
+
+    def __getitem__(self, text: tuple[str, str]) -> int:
+        """Of the text with this name and (whole) hash."""
+        name, hash = text
+        return self.counts[name, hash[:_HASH_IN_LINEAGE]]
+
+
+def standing(lineages: Mapping[str, int]) -> Standing:
+    """What rows with these lineages (as JSON; how many have each) stand on."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for text, n in lineages.items():
+        for shape in {shape.rpartition("#")[0] for shape in orjson.loads(text).values()}:
+            name, _, hash = shape.partition("#")
+            counts[name, hash] += n
+    return Standing(counts)

@@ -100,7 +100,7 @@ def redo_cost(connection: Connection, recipe: str, groups: Sequence[StaleGroup])
         members = select(table.c.id).where(
             table.c.recipe == recipe, cast(table.c.shaped_by, Text).in_(texts)
         )
-        of_step = c.agent.in_(_agents_from(step))
+        of_step: ColumnElement[bool] = c.agent.in_(_agents_from(step))
         if kind == "seed" and step == "expand":
             # The variants are stale themselves; the seed's own instruction stays as it is.
             of_step = and_(c.sample_id.is_(None), c.prompt_name == prompt_name)

@@ -172,6 +172,8 @@ class SeedStory:
     status: str
     reason: str | None
     calls: tuple[CallStory, ...]
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,14 +95,31 @@ class RecipeFigures:
             total.add(figures)
         return total
 
+    def add_calls(
+        self, teacher: str, model: str, error_type: str | None, cached: bool, last: datetime,
+        made: TeacherFigures,
+    ) -> None:  # fmt: skip
+        """Adds calls of one kind: failed attempts, calls that the corpus answered, or calls that
+        were made; `made` has their figures, as if all had been made."""
+        figures = self.teachers.setdefault(teacher, TeacherFigures())
+        self.last_call_at = max(self.last_call_at or last, last)
+        if error_type is not None:
+            figures.attempts_failed[error_type] += made.calls_made
+            return
+        figures.models.add(model)
+        if cached:
+            figures.calls_cached += made.calls_made
+        else:
+            figures.add(made)
+
 
 def summarize(connection: Connection, recipe: str | None = None) -> dict[str, RecipeFigures]:
     """The figures of every recipe in the corpus, or of one; by name."""
     found: defaultdict[str, RecipeFigures] = defaultdict(RecipeFigures)
-    _count_seeds(connection, recipe, found)
+    count_seeds(connection, recipe, found)
     _count_samples(connection, recipe, found)
     _count_calls(connection, recipe, found)
-    _find_latest_runs(connection, recipe, found)
+    find_latest_runs(connection, recipe, found)
     return dict(sorted(found.items()))
 
 
@@ -110,9 +127,10 @@ def _of(recipe: str | None, column: Any) -> list[ColumnElement[bool]]:
     return [] if recipe is None else [column == recipe]
 
 
-def _count_seeds(
+def count_seeds(
     connection: Connection, recipe: str | None, found: Mapping[str, RecipeFigures]
 ) -> None:
+    """Puts every recipe's seeds, or one's, into `found`, which makes what it lacks."""
     c = seed_t.c
     query = select(c.recipe, c.status, c.reason, func.count()).group_by(
         c.recipe, c.status, c.reason
@@ -158,33 +176,24 @@ def _count_calls(
     )
     query = query.where(*_of(recipe, c.recipe)).group_by(*groups)
     for row in connection.execute(query):
-        figures = found[row.recipe]
-        teacher = figures.teachers.setdefault(row.teacher, TeacherFigures())
-        last = aware(row.last)
-        figures.last_call_at = max(figures.last_call_at or last, last)
-        if row.error_type is not None:
-            teacher.attempts_failed[row.error_type] += row.n
-            continue
-        teacher.models.add(row.model)
-        if row.cached:
-            teacher.calls_cached += row.n
-            continue
-        teacher.add(
-            TeacherFigures(
-                calls_made=row.n,
-                prompt_tokens=row.prompt_tokens,
-                completion_tokens=row.completion_tokens,
-                known_usd=row.usd,
-                unpriced_calls=row.n - row.priced,
-                latency_s=row.latency_s,
-                timed_calls=row.timed,
-            )
+        made = TeacherFigures(
+            calls_made=row.n,
+            prompt_tokens=row.prompt_tokens,
+            completion_tokens=row.completion_tokens,
+            known_usd=row.usd,
+            unpriced_calls=row.n - row.priced,
+            latency_s=row.latency_s,
+            timed_calls=row.timed,
+        )
+        found[row.recipe].add_calls(
+            row.teacher, row.model, row.error_type, bool(row.cached), aware(row.last), made
         )
 
 
-def _find_latest_runs(
+def find_latest_runs(
     connection: Connection, recipe: str | None, found: Mapping[str, RecipeFigures]
 ) -> None:
+    """Puts every recipe's latest run, or one's, into `found`, which makes what it lacks."""
     c = run_t.c
     latest = (
         select(c.recipe, func.max(c.started_at).label("started_at"))

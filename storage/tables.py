@@ -10,17 +10,25 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Column, DateTime, Index, Text
+from sqlalchemy import JSON, CheckConstraint, Column, DateTime, Index, Table, Text
 from sqlmodel import Field, SQLModel
 
 SEED_STATUSES = ("pending", "done", "failed")
 SAMPLE_STATUSES = ("pending", "accepted", "rejected", "held", "failed")
 RUN_STATUSES = ("running", "finished", "interrupted", "budget_reached", "failed")
+EVALUATION_STATUSES = ("running", "finished", "incomplete", "interrupted", "failed")
+EVALUATION_ITEM_STATUSES = ("pending", "done", "failed")
 
 
 def utcnow() -> datetime:
     """The current time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The table behind one of the classes below, for statements that SQLModel has no words for."""
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel makes it unannounced
+    return table
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> CheckConstraint:
@@ -106,6 +114,9 @@ class Sample(SQLModel, table=True):
     `terms` lists those teachers. `simulated` is true when any of them was a simulation.
     `shaped_by` maps each step that touched the sample to the prompt's hash and the teacher's and
     settings' digests, so that an edit can be traced to the samples it makes stale.
+    `score_total` (the three scores' sum, 0 to 27), `responder` (the teacher that wrote the
+    response) and `response_prompt` (`name#hash`, the hash in short) repeat what scores and calls
+    say, for lists.
     """
 
     __tablename__ = "sample"
@@ -115,7 +126,15 @@ class Sample(SQLModel, table=True):
         Index("ix_sample_recipe_status", "recipe", "status", "reason"),
         Index("ix_sample_recipe_fingerprint", "recipe", "fingerprint"),
         Index("ix_sample_parent", "parent_id"),
-    )
+        # What the inspector's list can be sorted by; the identifier makes each order total.
+        *(
+            Index(f"ix_sample_{column}", column, "id")
+            for column in (
+                "updated_at", "status", "reason", "category", "language", "round", "score_total",
+                "responder", "response_prompt",
+            )
+        ),
+    )  # fmt: skip
 
     id: str = Field(primary_key=True)
     recipe: str
@@ -144,6 +163,9 @@ class Sample(SQLModel, table=True):
     shaped_by: dict[str, Any] | None = Field(default=None, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time())
     updated_at: datetime = Field(default_factory=utcnow, sa_column=_time())
+    score_total: int | None = None
+    responder: str | None = None
+    response_prompt: str | None = None
 
 
 class Completion(SQLModel, table=True):
@@ -185,6 +207,7 @@ class AgentCall(SQLModel, table=True):
         Index("ix_agent_call_run", "run_id"),
         Index("ix_agent_call_request", "request_key"),
         Index("ix_agent_call_prompt", "prompt_name", "prompt_hash"),
+        Index("ix_agent_call_prompt_hash", "prompt_hash", "sample_id"),
     )
 
     id: str = Field(primary_key=True)
@@ -345,14 +368,100 @@ class TrainingRun(SQLModel, table=True):
 
 
 class Evaluation(SQLModel, table=True):
-    """One benchmark's result for one model, leading back to the training run that made it."""
+    """One benchmark on one model: what was asked for, how it ended, what came of it.
+
+    `id` hashes the benchmark, the model's identity and everything else that shapes the result, so
+    that the same command resumes its row. `model` is what people call it; `endpoint`, `served` and
+    `revision` are its identity as requests hash it. `training_run_id` leads to the stage that made
+    the model, where its folder is one that a stage left. `metrics` are the figures, `details` what
+    reports draw, `contamination` what was found of the benchmark in the training corpus.
+    """
 
     __tablename__ = "evaluation"
+    __table_args__ = (
+        _one_of("status", EVALUATION_STATUSES),
+        Index("ix_evaluation_benchmark_model", "benchmark", "model"),
+    )
 
     id: str = Field(primary_key=True)
     training_run_id: str | None = Field(default=None, foreign_key="training_run.id")
     benchmark: str
     model: str
-    metrics: dict[str, Any] = Field(sa_column=_json(nullable=False))
+    endpoint: str
+    served: str
+    revision: str | None = None
+    settings: dict[str, Any] = Field(sa_column=_json(nullable=False))
+    status: str = "running"
+    reason: str | None = None
+    metrics: dict[str, Any] | None = Field(default=None, sa_column=_json())
     details: dict[str, Any] | None = Field(default=None, sa_column=_json())
+    notes: list[str] | None = Field(default=None, sa_column=_json())
+    contamination: dict[str, Any] | None = Field(default=None, sa_column=_json())
+    simulated: bool = False
+    code_revision: str | None = None
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time())
+    ended_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class EvaluationItem(SQLModel, table=True):
+    """One question of one evaluation, the model's response and the verdict on it.
+
+    `verdict` is the benchmark's own JSON; `request_keys` lead to the completions, in the order in
+    which they were asked for. `reason` is a failed item's error code.
+    """
+
+    __tablename__ = "evaluation_item"
+    __table_args__ = (_one_of("status", EVALUATION_ITEM_STATUSES),)
+
+    evaluation_id: str = Field(primary_key=True, foreign_key="evaluation.id")
+    item: str = Field(primary_key=True)
+    ordinal: int
+    category: str | None = None
+    language: str | None = None
+    prompt: str = Field(sa_column=_text(nullable=False))
+    response: str | None = Field(default=None, sa_column=_text())
+    verdict: dict[str, Any] | None = Field(default=None, sa_column=_json())
+    request_keys: list[str] | None = Field(default=None, sa_column=_json())
+    status: str = "pending"
+    reason: str | None = None
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time())
+    updated_at: datetime = Field(default_factory=utcnow, sa_column=_time())
+
+
+class EvaluationCall(SQLModel, table=True):
+    """One attempt to get one answer for one item: as `agent_call` is for a sample.
+
+    `role` is `model` or `judge`; `prompt_name` the published prompt that the question was made
+    from. `error_type` is null where the attempt brought an answer.
+    """
+
+    __tablename__ = "evaluation_call"
+    __table_args__ = (
+        Index("ix_evaluation_call_item", "evaluation_id", "item"),
+        Index("ix_evaluation_call_request", "request_key"),
+    )
+
+    id: str = Field(primary_key=True)
+    evaluation_id: str = Field(foreign_key="evaluation.id")
+    item: str
+    role: str
+    prompt_name: str | None = None
+    teacher: str
+    model: str
+    revision: str | None = None
+    endpoint: str
+    parameters: dict[str, Any] | None = Field(default=None, sa_column=_json())
+    request_key: str
+    cached: bool = False
+    attempt: int = 1
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    charged_tokens: int = 0
+    charged_usd: float | None = None
+    latency_s: float | None = None
+    finish_reason: str | None = None
+    error_type: str | None = None
+    error_detail: str | None = Field(default=None, sa_column=_text())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time())

@@ -31,7 +31,7 @@ from storage.stories import (
     Story,
     VerdictStory,
 )
-from storage.tables import Completion, Score
+from storage.tables import Completion, Score, table_of
 
 __all__ = [
     "AnswerStory",
@@ -49,8 +49,8 @@ __all__ = [
     "story",
 ]
 
-completion_t = Completion.__table__  # type: ignore[attr-defined]
-score_t = Score.__table__  # type: ignore[attr-defined]
+completion_t = table_of(Completion)
+score_t = table_of(Score)
 _Part = TypeVar("_Part")
 _ID_LENGTH = 32
 _SHOWN_CANDIDATES = 8

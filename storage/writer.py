@@ -22,6 +22,7 @@ from sqlmodel import SQLModel
 from common.errors import StillhouseError
 from storage.database import Database
 from storage.errors import StorageError
+from storage.tables import table_of
 
 Operation = Literal["insert", "upsert", "patch", "clear"]
 
@@ -281,7 +282,7 @@ def _settle(future: asyncio.Future[None], error: StillhouseError | None) -> None
 
 
 def _table(model: type[SQLModel]) -> Table:
-    table = model.__table__  # type: ignore[attr-defined]
+    table = table_of(model)
     assert isinstance(table, Table)
     return table
 

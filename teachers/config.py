@@ -8,6 +8,7 @@ here: `api_key_env` names the environment variable that holds one.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.recipes import beside
 from teachers.limiter import LimitSettings
 from teachers.pricing import Prices
 from teachers.simulated.settings import SimulatedSettings
@@ -192,3 +194,18 @@ class RecordedTeacher(TeacherSettings):
 AnyTeacher = Annotated[
     OpenAITeacher | VllmTeacher | SimulatedTeacher | RecordedTeacher, Field(discriminator="kind")
 ]
+
+
+def teachers_beside(teachers: Any, folder: Path) -> None:
+    """Resolves, in a recipe's unchecked `teachers:`, the paths that are meant from its `folder`: a
+    recording, and a server's model where it is a local one."""
+    for teacher in teachers.values() if isinstance(teachers, dict) else ():
+        if not isinstance(teacher, dict):
+            continue
+        if teacher.get("kind") == "recorded" and isinstance(teacher.get("path"), str):
+            teacher["path"] = beside(teacher["path"], folder)
+        server = teacher.get("server")
+        if isinstance(server, dict) and isinstance(server.get("model"), str):
+            local = beside(server["model"], folder)
+            if Path(local).exists():
+                server["model"] = local

@@ -40,12 +40,19 @@ from storage.tables import (
     Score,
     Seed,
     Verdict,
+    table_of,
 )
 
 
 def pytest_configure() -> None:
-    """The console keeps the width that the environment gave when it was made; made without one, it
-    follows what a test sets."""
+    """Before anything of ours is imported.
+
+    The console keeps the width that the environment gave when it was made; made without one, it
+    follows what a test sets. Workers have a core each: with as many threads as the machine has
+    cores in every one of them and in what they start, all of them mostly wait for each other.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("COLUMNS", None)
     importlib.import_module("cli.show")
 
@@ -187,7 +194,7 @@ class CorpusMaker:
     def add(self, model: type, /, **columns: Any) -> str:
         """One row; defaults are the model's own."""
         row = model(**columns)
-        table = model.__table__  # type: ignore[attr-defined]
+        table = table_of(model)
         values = {column.name: getattr(row, column.name) for column in table.columns}
         with self.database.write() as connection:
             connection.execute(table.insert(), values)
@@ -264,6 +271,10 @@ class CorpusMaker:
             "reason": "verified", "allows_training": allows, "terms": [terms],
             "shaped_by": {"respond": "r#1#2", "select": "s#1#2", "verify": "v#1#2"},
         }  # fmt: skip
+        if columns.get("status", "accepted") == "accepted":
+            given |= {"score_total": 16}
+        if response is not None:
+            given |= {"responder": "big", "response_prompt": "response/prompt#" + "ab" * 6}
         self.add(Sample, **(given | columns))
         if response is not None:
             self.call(seed, identifier, "response", response, round=round, simulated=simulated)

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from common.hashing import digest
-from storage.schema import SCHEMA_VERSION
+from storage.export import EXPORT_VERSION
 from training.data.example import Example
 
 SENTENCE = "the farmer gives apples to her neighbours by the sea in the evening light"
@@ -70,7 +70,7 @@ def write_export(folder: Path, count: int, words: Sequence[str]) -> Path:
         },
         "rows": count,
         "sha256": hashlib.sha256(raw).hexdigest(),
-        "schema_version": SCHEMA_VERSION,
+        "export_version": EXPORT_VERSION,
     }
     manifest = folder / "export.jsonl.manifest.json"
     manifest.write_bytes(orjson.dumps({"export": digest(said), **said}))

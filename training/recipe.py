@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from common.hashing import digest
 from common.recipes import explain, read_document, refuse_credentials
@@ -24,6 +32,7 @@ ObjectiveName = Literal[
 Status = Literal["accepted", "rejected", "held", "failed"]
 Dtype = Literal["float32", "bfloat16"]
 Column = Literal["category", "language", "recipe", "difficulty"]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -67,7 +76,7 @@ class LoraSettings(_Section):
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: list[str] | Literal["all-linear"] = "all-linear"
+    targets: Annotated[list[str], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
 
 
 class StudentSettings(ModelSettings):
@@ -123,7 +132,7 @@ class StageSettings(_Section):
     warmup: float = Field(default=0.03, ge=0, lt=1)
     minimum: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     clip: float = Field(default=1.0, gt=0)
     seed: int = 0
     objective: ObjectiveName = "tail_bucket"
@@ -155,12 +164,36 @@ class StageSettings(_Section):
             raise ValueError(f"stage '{self.name}' is SFT; teachers belong to a KD stage")
         return self
 
+    @property
+    def _idle(self) -> tuple[str, ...]:
+        """The settings that this kind of stage has no use for."""
+        if self.kind == "sft":
+            return ("objective", "alpha", "temperature", "beta")
+        return () if self.objective == "jsd_tail" else ("beta",)
+
+    @model_validator(mode="after")
+    def _says_nothing_in_vain(self) -> StageSettings:
+        vain = [f"`{name}`" for name in self._idle if name in self.model_fields_set]
+        if vain:
+            what = "is SFT" if self.kind == "sft" else f"has objective '{self.objective}'"
+            raise ValueError(
+                f"stage '{self.name}' {what} and would ignore {', '.join(vain)}; leave it out"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_idle(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A stage that is written and read again says nothing in vain either."""
+        said: dict[str, Any] = serialise(self)
+        return {name: value for name, value in said.items() if name not in self._idle}
+
 
 class EngineSettings(_Section):
     """How the ranks work together. `tokens_per_micro_batch` bounds the memory of one pass;
     `samples_per_micro_batch` matters where packing is off. `head_workspace_mib` bounds the loss;
     `head_accumulation` says in which dtype a 16-bit head's gradient is summed over its chunks:
-    `float32` takes 4 bytes per weight of the head while the loss is computed, `weight` nothing."""
+    `weight`, its own, takes no memory; `float32` takes 4 bytes per weight of the head while the
+    loss is computed, and rounds once instead of once per chunk."""
 
     ranks: int = Field(default=1, ge=1)
     zero: Literal[0, 1, 2, 3] = 2
@@ -170,7 +203,7 @@ class EngineSettings(_Section):
     tokens_per_micro_batch: int = Field(default=8192, ge=8)
     samples_per_micro_batch: int = Field(default=8, ge=1)
     head_workspace_mib: int = Field(default=320, ge=1)
-    head_accumulation: Literal["float32", "weight"] = "float32"
+    head_accumulation: Literal["float32", "weight"] = "weight"
     checkpoint_every: int = Field(default=200, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     validate_every: int = Field(default=200, ge=1)

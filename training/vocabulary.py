@@ -174,11 +174,6 @@ class VocabularyMap:
             _table(teacher, student.id_by_token),
         )
 
-    @property
-    def same(self) -> bool:
-        """Whether both tokenizers are one."""
-        return self.teacher_id_S is None
-
     def to_teacher(self, example: Example) -> Example | None:
         """The same sequence in the teacher's ids; None where a token has no counterpart."""
         if self.teacher_id_S is None:

@@ -80,7 +80,7 @@ def check_json(instruction: str, response: str) -> CheckResult | None:
     if not wants_json(instruction):
         return None
     text = response.rpartition("</think>")[2].strip()[:_MAX_CHARS]
-    value, problem = _only_json(text)
+    value, problem = read_json(text)
     if problem:
         return CheckResult("json", "fail", True, {"problem": problem})
     missing = [name for name in _named_keys(instruction) if not _holds(value, name)]
@@ -104,8 +104,9 @@ def wants_json(instruction: str) -> bool:
     return False
 
 
-def _only_json(text: str) -> tuple[Any, str | None]:
-    """The JSON value of `text` and None, or None and what is wrong."""
+def read_json(text: str) -> tuple[Any, str | None]:
+    """The one JSON value of `text` and None, or None and what is wrong. A fence around it and a
+    sentence beside it are forgiven."""
     try:
         return orjson.loads(text), None
     except orjson.JSONDecodeError as error:

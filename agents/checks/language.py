@@ -30,6 +30,11 @@ _OTHER_LANGUAGE = re.compile(
     re.IGNORECASE,
 )
 
+_QUERY = re.compile(
+    r"\s*(?:```\w*\s*)?(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|EXPLAIN)\s",
+    re.IGNORECASE,
+)
+
 
 def check_instruction_language(instruction: str, expected: str | None) -> CheckResult | None:
     """Whether an instruction (a variant of a seed's) is in the seed's language."""
@@ -51,6 +56,8 @@ def check_response_language(
     named language, or material in the very language the response is in.
     """
     if not expected or category == "translation":
+        return None
+    if category == "sql" and _QUERY.match(response):
         return None
     result = _result("language", response, expected)
     if result is None or result.label == "pass":

@@ -13,10 +13,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from common.csv_fields import allow_long_fields
 from graph.seeds.errors import SeedFileUnreadable, missing_extra
 from graph.seeds.records import BadRow, RawRow
 
-_LARGEST_FIELD = 64 << 20
 _BATCH_ROWS = 256
 _QUOTING = (
     "Quote every field that holds the delimiter, a quote or a line break, and double the quotes "
@@ -26,8 +26,7 @@ _QUOTING = (
 
 def read_csv(source: str, stream: BinaryIO) -> Iterator[RawRow | BadRow]:
     """One row per record below the header that is not blank; `row` counts them from 1."""
-    # The module's own limit of 128 KiB a field is process-wide and too small for long documents.
-    csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_FIELD))
+    allow_long_fields()
     # Bytes that are not UTF-8 pass as surrogates and are found per row, with the row's number.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     first, lines_above = text.readline(), 1

@@ -16,6 +16,7 @@ from teachers.simulated.classification import guess_category
 from teachers.simulated.draws import Draws
 from teachers.simulated.expansion import expand
 from teachers.simulated.faults import content_fault
+from teachers.simulated.grading import grade
 from teachers.simulated.judging import select, verify
 from teachers.simulated.language import detect_language
 from teachers.simulated.protocol import split_tokens
@@ -48,7 +49,7 @@ def answer(ask: Ask, settings: SimulatedSettings) -> Answer:
         return Answer(
             None if structured else text, refusal=text if structured else None, injected=(fault,)
         )
-    content, injected = _structured(ask, settings) if structured else respond(ask, settings)
+    content, injected = _structured(ask, settings) if structured else _text(ask, settings)
     sound = Answer(content, injected=injected)
     if fault == "malformed_json":
         broken = _broken(content, Draws(settings.seed, fault, ask.key))
@@ -58,6 +59,11 @@ def answer(ask: Ask, settings: SimulatedSettings) -> Answer:
         cut = "".join(tokens[: len(tokens) // 2])
         return Answer(cut, finish_reason="length", injected=(*injected, fault))
     return sound
+
+
+def _text(ask: Ask, settings: SimulatedSettings) -> tuple[str, tuple[str, ...]]:
+    judgement = grade(ask, settings)
+    return respond(ask, settings) if judgement is None else (judgement, ())
 
 
 def _structured(ask: Ask, settings: SimulatedSettings) -> tuple[str, tuple[str, ...]]:

@@ -66,6 +66,7 @@ class Ask:
     feedback: str = ""
     count: int = 1
     wants_thought: bool = False
+    system: str = ""
     schema: dict[str, Any] | None = field(default=None)
 
 
@@ -109,6 +110,7 @@ def read_ask(body: dict[str, Any]) -> Ask:
         feedback=material.get("feedback", ""),
         count=min(max(int(count), 1), 50) if count.isdecimal() else 1,
         wants_thought="<think>" in rest or "<think>" in system,
+        system=system,
         schema=schema,
     )
 

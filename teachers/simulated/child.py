@@ -7,6 +7,7 @@ run, even after `kill -9`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 
 import orjson
@@ -59,5 +60,7 @@ class SimulatedChild:
         try:
             await asyncio.wait_for(process.wait(), grace_s)
         except TimeoutError:
-            process.kill()
+            # It may have ended just now.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()

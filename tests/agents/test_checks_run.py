@@ -92,3 +92,26 @@ def test_sums_in_material_are_not_checked(category: str) -> None:
 def test_an_unclassified_sample_is_checked_too() -> None:
     results = run(category=None, language=None, reference=None, finish_reason=None)
     assert list(results) == ["length", "refusal", "stated_equations"]
+
+
+def test_a_query_is_judged_by_its_rows_and_not_by_its_language() -> None:
+    results = run(
+        instruction="大阪の顧客の名前を求めるSQLを書いてください。",
+        input="CREATE TABLE customers (name TEXT, city TEXT);",
+        response="select name from customers where not city <> 'Osaka'",
+        reference="SELECT name FROM customers WHERE city = 'Osaka'",
+        category="sql",
+        language="ja",
+    )
+    assert results["sql_result"].decisive
+    assert {result.label for result in results.values()} == {"pass"}
+
+
+def test_words_that_equal_the_reference_settle_what_no_number_does() -> None:
+    results = run(
+        instruction="Ann is taller than Ken. Who is taller?",
+        response="The answer is Ann.",
+        reference="Ann",
+        category="logic",
+    )
+    assert [name for name, result in results.items() if result.decisive] == ["reference"]

@@ -183,3 +183,39 @@ def test_every_shipped_prompt_sends_its_material_in_tags_on_lines_of_their_own(n
     lines = question.content.split("\n")
     place = lines.index("<instruction>")
     assert lines[place + 1 : place + 3] == [FILLED["instruction"], "</instruction>"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ who.__class__.__mro__ }}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{{ who.format.__globals__ }}",
+        "{{ '{0.__class__}'.format(who) }}",
+        "{% set x = who * 1000000000 %}",
+        "{{ 'a' * 10 ** 10 }}",
+        "{{ 10 ** 100000 }}",
+        "{{ [who] * 9 }}",
+    ],
+)
+def test_a_prompt_reaches_nothing_but_its_inputs(body: str) -> None:
+    with pytest.raises(PromptError, match="could not be filled in"):
+        parsed(MATTER + body).render({"who": "world"})
+
+
+@pytest.mark.parametrize("name", ["range", "lipsum", "cycler", "namespace", "self", "config"])
+def test_nothing_global_is_within_a_prompts_reach(name: str) -> None:
+    with pytest.raises(PromptError):
+        parsed(MATTER + f"{{{{ {name}.__init__ }}}} {{{{ {name}() }}}}").render({"who": "world"})
+
+
+def test_a_prompt_may_count_and_filter() -> None:
+    body = "{{ 2 * 3 + who | length }} {{ who | upper }} {% for c in who %}{{ c }},{% endfor %}"
+    rendered = parsed(MATTER + body).render({"who": "世界"})
+    assert rendered.messages[-1].content == "8 世界 世,界,"
+
+
+def test_a_template_that_is_nested_too_deeply_is_refused() -> None:
+    loops = "{% for a in who %}" * 30 + "{% endfor %}" * 30
+    with pytest.raises(PromptError, match="cannot be read"):
+        parsed(MATTER + loops)

@@ -63,7 +63,7 @@ def test_a_capture_says_what_it_stored_and_whether_k_is_enough(world: Path) -> N
     assert done.returncode == 0, done.stderr
     (report,) = last_line(done.stdout)["captures"]
     assert (report["teacher"]["model"], report["captured"], report["known"]) == ("big", 12, 0)
-    total = report["store"]["total"]
+    total = report["own"]
     assert (total["samples"], total["rows"]) == (12, report["rows"])
     assert "12 captured now, 0 known" in done.stdout
     assert f"{total['rows']:,} rows of 12 samples" in done.stdout
@@ -76,7 +76,7 @@ def test_a_capture_says_what_it_stored_and_whether_k_is_enough(world: Path) -> N
     again = capture(world, "--json")
     assert again.returncode == 0
     assert "0 captured now, 12 known" in again.stdout
-    assert last_line(again.stdout)["captures"][0]["store"]["total"] == total
+    assert last_line(again.stdout)["captures"][0]["own"] == total
     assert len(list((world / "rows").glob(f"*{SUFFIX}"))) == 1
 
 
@@ -87,6 +87,41 @@ def test_a_teacher_may_be_asked_for_by_name(world: Path) -> None:
     assert [each["teacher"]["model"] for each in last_line(done.stdout)["captures"]] == ["other"]
     found = rows(world / "data" / "corpus.db", "SELECT DISTINCT teacher FROM teacher_logprobs")
     assert found == [{"teacher": "other"}]
+
+
+@pytest.mark.slow
+def test_figures_are_the_teachers_own_and_the_stores_stand_apart(world: Path) -> None:
+    (alone,) = last_line(capture(world, "--json").stdout)["captures"]
+    done = capture(world, "--teacher", "big", "--teacher", "other", "--json")
+    assert done.returncode == 0, done.stderr
+    big, other = last_line(done.stdout)["captures"]
+    assert big["own"] == alone["own"]
+    for name in ("nll", "codec_error", "kept_mass"):
+        assert big["own"][name] != other["own"][name], name
+    assert big["own"]["teachers"] == ["big"] and other["own"]["teachers"] == ["other"]
+    whole = other["store"]["total"]
+    assert whole["rows"] == big["own"]["rows"] + other["own"]["rows"]
+    assert whole["teachers"] == ["big", "other"]
+    assert f"{whole['rows']:,} rows of 24 samples" in done.stdout
+    assert (
+        len({(world / "rows" / f"kept-mass-{n}.png").read_bytes() for n in ("big", "other")}) == 2
+    )
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_for_the_picture_costs_the_picture_alone(world: Path) -> None:
+    assert capture(world, "--json").returncode == 0
+    picture = world / "rows" / "kept-mass-big.png"
+    picture.unlink()
+    done = cli(
+        "capture", world / "recipe.yaml", "--set", "corpus.db=null", "--json",
+        cwd=world, env=ENVIRONMENT, timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert last_line(done.stdout)["captures"][0]["known"] == 12
+    assert "picture" in done.stderr and "cannot be written: File too large" in done.stderr
+    assert not list((world / "rows").glob("*.png*"))
 
 
 @pytest.mark.slow

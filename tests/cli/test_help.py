@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 from factory import cli, environment
 
+MODEL_UNDER_TEST = ("--model", "--base-url", "--api-key-env", "--label", "--limit", "--db", "--set",
+                    "--json")  # fmt: skip
+JUDGE = ("--judge", "--judge-url", "--judge-key-env")
 OPTIONS = {
     (): [
-        "run", "status", "trace", "export", "doctor", "review", "capture", "train", "teacher",
-        "prompts", "db",
+        "run", "status", "trace", "export", "export-traces", "doctor", "review", "fork",
+        "inspect",
+        "capture", "train", "eval", "teacher", "prompts", "db",
     ],
     ("run",): ["RECIPE", "--seeds", "--db", "--set", "--limit", "--json"],
     ("status",): ["--db", "--recipe", "--set", "--stale", "--json"],
@@ -22,8 +26,17 @@ OPTIONS = {
         "OUT", "--db", "--recipe", "--format", "--reasoning", "--status", "--allow-simulated",
         "--terms", "--json",
     ],
+    ("export-traces",): [
+        "ID", "--db", "--endpoint", "--out", "--share", "--limit", "--recipe", "--status",
+        "--project", "--no-content", "--json",
+    ],
     ("doctor",): ["--db", "--json"],
     ("review",): ["--db", "--reviewer", "--note"],
+    ("fork",): [
+        "ID", "--from", "--teacher", "--prompt", "--db", "--list", "--show", "--drop", "--save",
+        "--name", "--over", "--who", "--forks", "--full", "--json",
+    ],
+    ("inspect",): ["--db", "--host", "--port", "--token-env", "--allow-host"],
     ("capture",): ["RECIPE", "--set", "--teacher", "--json"],
     ("train",): ["plan", "sft", "kd", "all"],
     ("train", "plan"): ["RECIPE", "--set", "--samples", "--tokens-per-sample", "--response-share",
@@ -31,6 +44,16 @@ OPTIONS = {
     ("train", "sft"): ["RECIPE", "--set", "--restart", "--json"],
     ("train", "kd"): ["RECIPE", "--set", "--restart", "--json"],
     ("train", "all"): ["RECIPE", "--set", "--restart", "--json"],
+    ("eval",): ["ifeval", "alpaca", "mtbench", "sql", "show", "compare", "report"],
+    ("eval", "ifeval"): ["RECIPE", *MODEL_UNDER_TEST, "--language", "--data"],
+    ("eval", "alpaca"): ["RECIPE", *MODEL_UNDER_TEST, *JUDGE, "--baseline-outputs",
+                         "--difficulty-file"],
+    ("eval", "mtbench"): ["RECIPE", *MODEL_UNDER_TEST, *JUDGE, "--data", "--references-file"],
+    ("eval", "sql"): ["RECIPE", *MODEL_UNDER_TEST, "--data"],
+    ("eval", "show"): ["ID", "ITEM", "--items", "--db", "--json"],
+    ("eval", "compare"): ["A B", "--benchmark", "--db", "--json"],
+    ("eval", "report"): ["--output", "--before", "--after", "--teacher", "--size", "--series",
+                         "--proving-ground", "--db", "--json"],
     ("teacher",): ["check", "simulate"],
     ("teacher", "check"): ["NAME", "--recipe", "--set", "--json"],
     ("teacher", "simulate"): ["--port", "--set"],
@@ -42,7 +65,7 @@ OPTIONS = {
     ("db", "upgrade"): ["--db"],
 }  # fmt: skip
 HEAVY = ("langgraph", "langchain_core", "langchain_openai", "sqlalchemy", "sqlmodel", "pydantic",
-         "alembic", "aiohttp", "jinja2", "yaml", "torch")  # fmt: skip
+         "alembic", "aiohttp", "jinja2", "yaml", "opentelemetry", "torch")  # fmt: skip
 
 
 @pytest.mark.parametrize("words", OPTIONS, ids=lambda words: " ".join(words) or "stillhouse")

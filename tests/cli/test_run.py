@@ -393,6 +393,10 @@ def test_the_password_of_a_database_url_is_not_shown(tmp_path: Path, postgres_ur
     assert done.returncode == 0, done.stderr
     assert "hush-hush" not in done.stdout + done.stderr
     assert "postgresql" in done.stdout
+    done = cli("run", recipe, "--db", f"{postgres_url}?password=hush-hush", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "hush-hush" not in done.stdout + done.stderr
+    assert "postgresql" in done.stdout
     nobody = re.sub(r":\d+/", ":9/", url)
     done = cli("run", recipe, "--db", nobody, cwd=tmp_path)
     assert done.returncode == 1

@@ -24,7 +24,7 @@ from factory import (
 
 from storage.database import Database
 from storage.review import decide
-from storage.tables import Review, utcnow
+from storage.tables import Review, table_of, utcnow
 
 ALWAYS = {"expansion": {"variants": 0}, "verification": {"human": {"when": "always"}}}
 
@@ -49,7 +49,7 @@ def edited(db: Path, sample: str, **edits: str) -> None:
         **edits,
     }
     with database.write() as connection:
-        connection.execute(Review.__table__.insert(), row)  # type: ignore[attr-defined]
+        connection.execute(table_of(Review).insert(), row)
     database.close()
 
 

@@ -24,6 +24,8 @@ import pytest
 
 SEEDS = 200
 KILLS = 20
+# A run needs about 1,500 answers; twenty kills of this many leave some for the last run.
+MOST_ANSWERS = 30
 STILLHOUSE = Path(sys.executable).with_name("stillhouse")
 FAULTS = {
     "server_error": 0.10,
@@ -122,9 +124,20 @@ class Kill:
     journal_lines: int
 
 
-def kill_once(folder: Path, db: str, journal: Path, after_s: float) -> Kill:
-    """Starts a run and kills it after a while."""
+def lines_in(journal: Path) -> list[str]:
+    return journal.read_text().splitlines() if journal.exists() else []
+
+
+def kill_once(folder: Path, db: str, journal: Path, answers: int, after_s: float) -> Kill:
+    """Starts a run and kills it a while after the server has given it so many answers.
+
+    Counted in answers and not in seconds from the start, a kill hits the same stage of a run
+    however busy the machine is.
+    """
+    before = len(lines_in(journal))
     process = start(folder, db)
+    while process.poll() is None and len(lines_in(journal)) < before + answers:
+        time.sleep(0.005)
     time.sleep(after_s)
     hit = process.poll() is None
     process.send_signal(signal.SIGKILL)
@@ -132,8 +145,7 @@ def kill_once(folder: Path, db: str, journal: Path, after_s: float) -> Kill:
     in_database = committed(folder / db)
     # What the server still had in hand when its client died must not count as asked later.
     time.sleep(2 * FAULTS["latency_s"])
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    return Kill(hit, in_database, len(lines))
+    return Kill(hit, in_database, len(lines_in(journal)))
 
 
 def assert_adds_up(folder: Path, db: str, result: dict[str, object]) -> None:
@@ -161,10 +173,16 @@ def test_a_run_killed_at_twenty_moments_ends_like_an_unbroken_one(
         text = RECIPE.format(base_url=base_url, gates=str(gates).lower(), quotas=quotas)
         (tmp_path / "recipe.yaml").write_text(text)
         kills = [
-            kill_once(tmp_path, "killed.db", journal, rng.uniform(0.2, 3.5)) for _ in range(KILLS)
+            # One in four falls before any answer, on a run that starts or resumes.
+            kill_once(tmp_path, "killed.db", journal, 0, rng.uniform(0.1, 1.5))
+            if n % 4 == 0
+            else kill_once(
+                tmp_path, "killed.db", journal, rng.randint(1, MOST_ANSWERS), rng.uniform(0, 0.05)
+            )
+            for n in range(KILLS)
         ]
         result = finish(tmp_path, "killed.db")
-        answers = journal.read_text().splitlines()
+        answers = lines_in(journal)
         whole = finish(tmp_path, "whole.db")
 
     assert all(kill.hit for kill in kills), "every kill must hit a run that had not finished"

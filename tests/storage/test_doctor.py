@@ -12,7 +12,16 @@ from sqlalchemy import text
 from common.hashing import digest
 from storage.database import Database
 from storage.doctor import EXAMPLES, CheckResult, examine
-from storage.tables import AgentCall, Run, utcnow
+from storage.tables import (
+    AgentCall,
+    Completion,
+    Evaluation,
+    EvaluationCall,
+    EvaluationItem,
+    Prompt,
+    Run,
+    utcnow,
+)
 
 
 @pytest.fixture
@@ -40,6 +49,7 @@ def sound(corpus: CorpusMaker) -> SimpleNamespace:
         "UPDATE score SET label = 'unscored', informativeness = NULL, helpfulness = NULL, "
         "generalisation = NULL WHERE sample_id = :id", id=unchecked,
     )  # fmt: skip
+    corpus.change("UPDATE sample SET score_total = NULL WHERE id = :id", id=unchecked)
     corpus.seed("Unanswerable.", status="failed", reason="expansion_schema")
     walking = corpus.seed("Not yet.", status="pending", reason=None)
     pending = corpus.sample(walking, response=None, status="pending", reason=None)
@@ -49,11 +59,30 @@ def sound(corpus: CorpusMaker) -> SimpleNamespace:
         prompt_hash="ab" * 16, teacher="big", model="tiny", endpoint="e", request_key="0" * 32,
         error_type="server_error", error_detail="500", latency_s=0.1,
     )  # fmt: skip
+    evaluation = corpus.add(
+        Evaluation, id=digest("evaluation"), benchmark="ifeval", model="small", endpoint="e",
+        served="small", settings={}, status="finished", metrics={"prompt_strict": 50.0},
+    )  # fmt: skip
+    for item, column in (
+        ("judged", {"status": "done", "verdict": {"strict": [True]}}),
+        ("unanswered", {"status": "failed", "reason": "timed_out"}),
+    ):
+        corpus.add(EvaluationItem, evaluation_id=evaluation, item=item, ordinal=0, prompt="Say it.",
+                   **column)  # fmt: skip
+    answer = digest("an answer to an evaluation")
+    corpus.add(Completion, key=answer, request={"messages": []}, content="It.")
+    evaluation_call = corpus.add(
+        EvaluationCall, id=digest("call"), evaluation_id=evaluation, item="judged", role="model",
+        teacher="small", model="small", endpoint="e", request_key=answer,
+    )  # fmt: skip
     corpus.end_run()
     return SimpleNamespace(
         seed=seed, walking=walking, sent_back=sent_back, corrected=corrected, variant=variant,
         duplicate=duplicate, held=held, approved=approved, simulated=simulated, pending=pending,
-        lenient=lenient, failed_attempt=failed_attempt, run=corpus.run,
+        lenient=lenient, unchecked=unchecked, failed_attempt=failed_attempt, run=corpus.run,
+        evaluation=evaluation,
+        judged=f"{evaluation} judged", unanswered=f"{evaluation} unanswered", answer=answer,
+        evaluation_call=evaluation_call,
         no_owner='{"of":null}', lost_owner='{"of":"nobody"}',
     )  # fmt: skip
 
@@ -128,6 +157,20 @@ DAMAGE = [
     ("scores", "UPDATE score SET helpfulness = NULL WHERE sample_id = :variant", "variant"),
     ("scores", "UPDATE score SET label = 'unscored' WHERE sample_id = :variant", "variant"),
     ("scores", "UPDATE score SET label = 'good' WHERE sample_id = :variant", "variant"),
+    ("list_columns", SAMPLE.format("score_total = 17", "variant"), "variant"),
+    ("list_columns", SAMPLE.format("score_total = NULL", "variant"), "variant"),
+    ("list_columns", SAMPLE.format("score_total = 0", "unchecked"), "unchecked"),
+    ("list_columns", "DELETE FROM score WHERE sample_id = :variant", "variant"),
+    ("list_columns", SAMPLE.format("responder = 'small'", "variant"), "variant"),
+    ("list_columns", SAMPLE.format("responder = NULL", "variant"), "variant"),
+    ("list_columns", SAMPLE.format("responder = 'big'", "duplicate"), "duplicate"),
+    ("list_columns", SAMPLE.format("response_prompt = 'response/prompt#000000000000'", "variant"),
+     "variant"),
+    ("list_columns", SAMPLE.format("response_prompt = NULL", "variant"), "variant"),
+    ("list_columns", SAMPLE.format("responder = NULL, response_prompt = NULL", "variant"),
+     "variant"),
+    ("list_columns", "UPDATE agent_call SET teacher = 'small' WHERE sample_id = :held "
+     "AND agent = 'response'", "held"),
     ("simulation", SAMPLE.format("simulated = NOT simulated", "simulated"), "simulated"),
     ("simulation", SAMPLE.format("simulated = NOT simulated", "variant"), "variant"),
     ("simulation", "UPDATE completion SET simulated = NOT simulated WHERE key = (SELECT "
@@ -137,6 +180,14 @@ DAMAGE = [
     ("costs", "UPDATE run SET completion_tokens = -1", "run"),
     ("runs", "UPDATE run SET calls_made = calls_made + 1", "run"),
     ("runs", "DELETE FROM agent_call WHERE sample_id = :variant AND agent = 'selection'", "run"),
+    ("evaluations_settled", "UPDATE evaluation_item SET status = 'pending' "
+     "WHERE item = 'judged'", "evaluation"),
+    ("evaluations_settled", "UPDATE evaluation SET metrics = NULL", "evaluation"),
+    ("evaluation_verdicts", "UPDATE evaluation_item SET verdict = NULL WHERE item = 'judged'",
+     "judged"),
+    ("evaluation_verdicts", "UPDATE evaluation_item SET reason = NULL WHERE item = 'unanswered'",
+     "unanswered"),
+    ("evaluation_answers", "DELETE FROM completion WHERE key = :answer", "evaluation_call"),
 ]  # fmt: skip
 
 
@@ -233,6 +284,18 @@ def test_one_sample_whose_teacher_became_real_is_sound(
     seed = corpus.seed()
     sample = corpus.sample(seed)
     corpus.call(seed, sample, "response", "An earlier answer.", simulated=True)
+    corpus.end_run()
+    assert broken(database) == {}
+
+
+def test_a_sample_that_was_made_anew_with_an_earlier_prompt_is_sound(
+    database: Database, corpus: CorpusMaker
+) -> None:
+    seed = corpus.seed()
+    sample = corpus.sample(seed)
+    corpus.call(seed, sample, "response", "Of a later prompt.", prompt_hash="ab" * 15 + "cd",
+                prompt_name="response/other", teacher="small")  # fmt: skip
+    corpus.add(Prompt, hash="ab" * 15 + "cd", name="response/other", version="1", text="Say.")
     corpus.end_run()
     assert broken(database) == {}
 

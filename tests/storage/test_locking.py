@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -131,6 +132,19 @@ def test_a_lock_whose_server_session_is_ended_is_let_go_without_an_error(postgre
                 "WHERE datname = current_database())"
             )
         )
+    with database.run_lock():
+        assert database.run_lock().is_held()
+    database.close()
+
+
+def test_a_run_begins_although_somebody_looks_at_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.open(str(tmp_path / "corpus.db"), create=True)
+    looking = os.open(tmp_path / "corpus.db.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    # The glance of `is_held` is over by the time that the lock is tried again.
+    monkeypatch.setattr("storage.locking.time.sleep", lambda seconds: os.close(looking))
     with database.run_lock():
         assert database.run_lock().is_held()
     database.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from conftest import CorpusMaker
@@ -22,6 +23,8 @@ from storage import migrate
 from storage.database import Database, parse_url
 from storage.doctor import examine
 from storage.errors import DatabaseBusy, DatabaseUnreadable, SchemaMismatch, StorageError
+from storage.sample_filters import SampleFilter
+from storage.sample_list import list_samples
 from storage.schema import SCHEMA_VERSION
 
 
@@ -96,6 +99,35 @@ def test_an_upgrade_of_a_current_corpus_changes_nothing(
     corpus.sample(corpus.seed())
     migrate.upgrade(database.engine)
     assert examine(database).samples == {"accepted": 1}
+
+
+def test_a_corpus_of_the_first_version_comes_up_with_its_rows(tmp_path: Path) -> None:
+    url = parse_url(str(tmp_path / "old.db"))
+    engine = create_engine(url)
+    config = migrate.alembic_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    old = Database(url, engine)
+    maker = CorpusMaker(old)
+    sample = maker.sample(maker.seed())
+    maker.end_run()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    assert "responder" not in {c["name"] for c in inspect(engine).get_columns("sample")}
+    old.close()
+    assert upgrade_command(str(tmp_path / "old.db")) == 0
+    database = Database.open(str(tmp_path / "old.db"))
+    report = examine(database)
+    assert report.ok and report.samples == {"accepted": 1}
+    assert differences(database) == []
+    with database.read() as connection:
+        listed = list_samples(connection, SampleFilter()).rows
+    assert [(row.id, row.score, row.teacher, row.prompt) for row in listed] == [
+        (sample, 16, "big", f"response/prompt#{'ab' * 6}")
+    ]
+    database.close()
 
 
 _NEXT = '''

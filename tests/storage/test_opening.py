@@ -55,7 +55,7 @@ def test_a_newer_schema_version_is_refused_and_not_offered_an_upgrade(
 def test_an_older_schema_version_is_refused_with_the_way_up(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.database.SCHEMA_VERSION", "0002")
+    monkeypatch.setattr("storage.database.SCHEMA_VERSION", "9998")
     with pytest.raises(SchemaMismatch) as refused:
         Database.open(database_url, create=True)
     assert "older" in refused.value.cause

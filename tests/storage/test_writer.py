@@ -251,7 +251,8 @@ async def test_a_nul_character_in_a_text_does_not_stop_the_run(database: Databas
 async def test_room_waits_until_a_writer_that_is_far_behind_has_caught_up(
     database: Database,
 ) -> None:
-    async with Writer(database, linger_s=0.001, high_water=10) as writer:
+    # It gathers for so long that none of these are taken from its queue before the last is in.
+    async with Writer(database, linger_s=2.0, high_water=10) as writer:
         for n in range(200):
             writer.submit([Change("insert", Prompt, prompt(str(n)))])
         await writer.room()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from trainer import recipe_document, write_recipe
 
 from common.recipes import RecipeError
-from training.recipe import load_train_recipe
+from training.recipe import TrainRecipe, load_train_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -148,3 +149,44 @@ def test_unsaid_folders_are_meant_from_the_recipes_folder_too(tmp_path: Path) ->
 def test_an_infinite_learning_rate_is_refused(tmp_path: Path) -> None:
     stage = {"name": "sft", "kind": "sft", "learning_rate": float("inf")}
     assert "learning_rate" in _refused(tmp_path, stages=[stage]).what
+
+
+@pytest.mark.parametrize("betas", [[1.0, 0.999], [0.9, 1.5], [-0.1, 0.999]])
+def test_betas_that_adamw_cannot_take_are_refused(tmp_path: Path, betas: list[float]) -> None:
+    error = _refused(tmp_path, stages=[{"name": "sft", "kind": "sft", "betas": betas}])
+    assert "stages.0.betas" in error.what
+
+
+def test_adapters_on_nothing_are_refused(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, recipe_document(tmp_path, tmp_path))
+    with pytest.raises(RecipeError) as error:
+        load_train_recipe(file, ['student.lora={"targets": []}'])
+    assert "student.lora.targets" in error.value.what
+    assert "at least 1 item" in error.value.cause
+
+
+@pytest.mark.parametrize(
+    "setting", [{"objective": "tail_bucket"}, {"alpha": 0.9}, {"temperature": 2.0}, {"beta": 0.3}]
+)
+def test_what_an_sft_stage_would_ignore_is_refused(tmp_path: Path, setting: dict[str, Any]) -> None:
+    error = _refused(tmp_path, stages=[{"name": "sft", "kind": "sft", **setting}])
+    (name,) = setting
+    assert f"stage 'sft' is SFT and would ignore `{name}`" in error.cause
+
+
+def test_a_beta_for_an_objective_without_one_is_refused(tmp_path: Path) -> None:
+    error = _refused(tmp_path, stages=[_kd(objective="renorm", beta=0.3)], teachers=BIG)
+    assert "has objective 'renorm' and would ignore `beta`" in error.cause
+
+
+def test_a_recipe_that_is_written_down_can_be_read_again(tmp_path: Path) -> None:
+    stages = [
+        {"name": "sft", "kind": "sft"},
+        _kd(temperature=2.0),
+        _kd(name="jsd", objective="jsd_tail", beta=0.3),
+    ]
+    capture = {"temperatures": [1.0, 2.0]}
+    document = recipe_document(tmp_path, tmp_path, stages=stages, teachers=BIG, capture=capture)
+    recipe = load_train_recipe(write_recipe(tmp_path, document))
+    assert TrainRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    assert TrainRecipe.model_validate(yaml.safe_load(recipe.text())) == recipe

@@ -4,14 +4,20 @@ by another teacher or left out of KD, and told from samples that were never capt
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import CorpusMaker
 from trainer import exported_corpus, recipe_document, tiny_model, write_recipe
 
+from cli.train import _Display
+from storage.database import Database
+from storage.export import ExportOptions, export_samples
 from training.capture.capture import capture
+from training.capture.sources import rows_source
 from training.data.tokenised import TokenisedCorpus
 from training.engine.schedules import training_schedule
 from training.engine.spec import StageSpec
@@ -20,6 +26,7 @@ from training.engine.teaching import Teaching
 from training.errors import RowsRefused
 from training.recipe import TrainRecipe, load_train_recipe
 from training.store.shard import SUFFIX
+from training.store.unsayable import add_unsayable
 
 
 def _without_japanese(teacher: Path) -> Path:
@@ -79,6 +86,40 @@ def test_what_cannot_be_said_is_listed_and_not_tried_again(
     assert (first.captured, second.captured, second.known) == (16, 0, 16)
 
 
+def _twins(folder: Path) -> Path:
+    """Three English samples, and two whose Japanese words are the same."""
+    folder.mkdir()
+    database = Database.open(str(folder / "corpus.db"), create=True)
+    maker = CorpusMaker(database)
+    for number in range(5):
+        words = (
+            ("Say hello.", f"Hello {number}.") if number < 3 else ("二と三は。", "答えは五です。")
+        )
+        instruction, response = words
+        maker.sample(maker.seed(f"Seed {number}"), instruction=instruction, response=response)
+    made = export_samples(database, ExportOptions(str(folder / "corpus.jsonl")))
+    database.close()
+    return made.manifest_path
+
+
+def test_each_corpus_in_a_store_has_its_own_unsayable_samples_counted_one_by_one(
+    tmp_path: Path, base: dict[str, Any]
+) -> None:
+    recipe, (_, large) = _stage(tmp_path, base, "narrow")
+    first = capture(recipe, large, "narrow")
+    (tmp_path / "twins").mkdir()
+    manifest = _twins(tmp_path / "twins" / "data")
+    other = {**base, "corpus": {"manifest": str(manifest)}, "output": "trained"}
+    recipe, (_, small) = _stage(tmp_path / "twins", other, "narrow")
+    japanese = sorted(example.sample_id for example in list(small.examples())[3:])
+    assert len(set(japanese)) == 2
+    for known, captured in ((0, 3), (3, 0)):
+        report = capture(recipe, small, "narrow")
+        assert (report.known, report.captured) == (known, captured)
+        assert sorted(report.unmapped) == japanese
+    assert set(capture(recipe, large, "narrow").unmapped) == set(first.unmapped)
+
+
 def test_what_no_teacher_can_say_is_left_out_and_counted(
     tmp_path: Path, base: dict[str, Any]
 ) -> None:
@@ -90,6 +131,39 @@ def test_what_no_teacher_can_say_is_left_out_and_counted(
     schedule = training_schedule(tokenised, recipe, spec.stage, 1, teaching.taught_E)
     trained = np.concatenate([schedule.samples(s) for s in range(schedule.steps_per_epoch)])
     assert sorted(trained) == [n for n in tokenised.train if not japanese[n]]
+
+
+def test_what_is_left_out_is_said_and_not_counted_as_trained_on(
+    tmp_path: Path, base: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, tokens = _stage(tmp_path, base, "narrow")
+    capture(recipe, tokens[1], "narrow")
+    spec, teaching, tokenised, _ = _taught(recipe, tokens)
+    with ExitStack() as stack:
+        display = _Display(recipe.name, stack)
+        display.begin(spec, 1)
+    taught = int(teaching.taught_E[tokenised.train].sum())
+    assert taught < len(tokenised.train)
+    said = capsys.readouterr().out
+    assert f"corpus: {taught} examples to train on" in said
+    assert "4 left out, because no teacher can say them" in said
+    assert (display.corpus["train"], display.corpus["untaught"]) == (taught, 4)
+
+
+def test_a_stage_of_which_no_teacher_can_say_anything_is_refused(
+    tmp_path: Path, base: dict[str, Any]
+) -> None:
+    recipe, tokens = _stage(tmp_path, base, "narrow")
+    capture(recipe, tokens[1], "narrow")
+    # The capture refuses a teacher that covers too little of a corpus, held-out samples included;
+    # what is left to train on may yet be nothing.
+    source = rows_source(recipe, "narrow", tokens[1])
+    train = [tokens[1].example(int(number)) for number in tokens[1].train]
+    found = {source.key(each): each.sample_id for each in train}
+    add_unsayable(recipe.capture.store, source, found)
+    with pytest.raises(RowsRefused, match="Nothing is left to train on in stage 'kd'") as caught:
+        _taught(recipe, tokens)
+    assert "vocabulary" in caught.value.cause
 
 
 def test_another_teacher_takes_the_part_of_one_that_cannot_say_it(

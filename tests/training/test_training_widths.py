@@ -134,6 +134,22 @@ def test_what_is_saved_has_the_students_own_width(runs: Runs, case: Case) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_students_own_padded_ids_lose_mass_by_training(runs: Runs, case: Case) -> None:
+    """They are in its softmax, as in the one that serving samples from."""
+    masses = []
+    for folder in (Path(runs.recipes[case].student.model), runs.model(case)):
+        model: Any = AutoModelForCausalLM.from_pretrained(folder)
+        example = runs.corpora[case].example(0)
+        ids_1T = torch.from_numpy(example.token_id_T.astype(np.int64))[None]
+        with torch.no_grad():
+            q_NV = model(input_ids=ids_1T).logits[0, example.row_N].softmax(dim=1)
+        masses.append(float(q_NV[:, TOKENS:].sum(dim=1).mean()))
+    before, after = masses
+    assert after < before - 1e-5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 def test_padded_ids_of_a_teacher_have_probability_zero(runs: Runs, width: int) -> None:
     """Even where their logits are the highest: the rest is a distribution by itself."""

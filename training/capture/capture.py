@@ -25,7 +25,7 @@ from training.errors import CaptureError
 from training.recipe import TeacherModelSettings, TrainRecipe
 from training.store.index import index_shards
 from training.store.key import RowsSource, TeacherIdentity
-from training.store.report import StoreReport, store_report
+from training.store.report import ShardReport, StoreReport, source_report, store_report
 from training.store.shard import Shard
 from training.store.store import RowStore
 from training.store.unsayable import add_unsayable, read_unsayable
@@ -49,14 +49,15 @@ class CaptureProgress:
 class CaptureReport:
     """What a capture did.
 
-    - `examples`: of the corpus, training and held-out ones. `known`: those that had rows already,
-      or say the same as another.
+    - `examples`: of the corpus, training and held-out ones: `known` + `captured` + `unmapped`.
+    - `known`: those that had rows already, or say the same as another.
     - `captured`, `rows`, `tokens`: examples scored now, their rows (response tokens) and all their
       tokens, in `seconds` of scoring and storing (loading the teacher not included).
-    - `unmapped`: samples that have no rows, because they cannot be said in the teacher's
-      vocabulary, or a row of theirs in the student's.
+    - `unmapped`: the samples of those that have no rows, because they cannot be said in the
+      teacher's vocabulary, or a row of theirs in the student's.
     - `coverage`: how much of the corpus the teacher's vocabulary covers.
-    - `store`: what the store holds now, whatever captured it.
+    - `own`: what the store holds now of this teacher in this form, whatever captured it.
+    - `store`: the whole of it, other teachers' rows included.
     """
 
     teacher: TeacherIdentity
@@ -68,6 +69,7 @@ class CaptureReport:
     seconds: float
     unmapped: tuple[str, ...]
     coverage: Coverage
+    own: ShardReport
     store: StoreReport
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,23 +105,29 @@ def capture(
     if database is not None:
         # A capture that was killed between a shard and its index rows left this undone.
         index_shards(database, store.shards)
+    keys = [source.key(example) for example in corpus.examples()]
     unsayable = read_unsayable(recipe.capture.store, source)
-    missing = _missing(store, source, corpus, unsayable)
+    missing = _missing(store, keys, unsayable)
     done = _Done()
     if missing:
         job = _Job(recipe, corpus, settings, source, vocabulary, database, on_progress)
         done = job.run(missing)
+    # The list is the store's, of whatever was captured into it; what counts here is this corpus.
+    unsayable = {**unsayable, **done.unsayable}
+    unmapped = [number for number, key in enumerate(keys) if key in unsayable]
+    store = RowStore.open(recipe.capture.store)
     return CaptureReport(
         teacher=files.identity,
         examples=len(corpus),
-        known=len(corpus) - len(missing) - len(unsayable),
+        known=len(corpus) - done.examples - len(unmapped),
         captured=done.examples,
         rows=done.rows,
         tokens=done.tokens,
         seconds=done.seconds,
-        unmapped=tuple({**unsayable, **done.unsayable}.values()),
+        unmapped=tuple(corpus.sample_ids[number] for number in unmapped),
         coverage=coverage,
-        store=store_report(RowStore.open(recipe.capture.store)),
+        own=source_report(store, source),
+        store=store_report(store),
     )
 
 
@@ -133,17 +141,14 @@ def _teacher(recipe: TrainRecipe, name: str) -> TeacherModelSettings:
     return recipe.teachers[name]
 
 
-def _missing(
-    store: RowStore, source: RowsSource, corpus: TokenisedCorpus, unsayable: Mapping[str, str]
-) -> list[int]:
+def _missing(store: RowStore, keys: Sequence[str], unsayable: Mapping[str, str]) -> list[int]:
     """Numbers of examples that lack rows and may get some; of equal ones the first stands in."""
     number_by_key: dict[str, int] = {}
-    for number, example in enumerate(corpus.examples()):
-        key = source.key(example)
+    for number, key in enumerate(keys):
         if key not in unsayable:
             number_by_key.setdefault(key, number)
-    keys = list(number_by_key)
-    return sorted(number_by_key[keys[at]] for at in store.missing(keys))
+    wanted = list(number_by_key)
+    return sorted(number_by_key[wanted[at]] for at in store.missing(wanted))
 
 
 @dataclass(slots=True)

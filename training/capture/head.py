@@ -93,21 +93,26 @@ class RowHead:
 
     def _top_k(self, hidden_CH: Tensor, label_C: Tensor) -> RowScores:
         x_CV = self.logits(hidden_CH)
-        top_CK, id_CK = top_of(x_CV, min(self._k, self.size))
+        kept = min(self._k, self.size)
+        # One more than is kept: the tail's largest, or itself -inf where nothing is left.
+        best_CL, id_CL = top_of(x_CV, min(kept + 1, self.size))
         label_C = x_CV.gather(1, label_C[:, None])[:, 0]
-        largest_C1 = top_CK[:, :1].clone()
-        # With the head's entries gone the tail is a sum, not a small difference of large ones.
-        x_CV.scatter_(1, id_CK, -torch.inf).sub_(largest_C1)
-        top_CK = (top_CK - largest_C1).double()
-        log_z = [_log_sum(x_CV, top_CK, temperature) for temperature in self._temperatures]
-        tail_C = x_CV.exp_().sum(1).double()
-        log_s_C = (top_CK.exp().sum(1) + tail_C).log()
+        largest_C1, id_CK = best_CL[:, :1].clone(), id_CL[:, :kept]
+        peak_C1 = pad(best_CL, (0, 1), value=-torch.inf)[:, kept : kept + 1]
+        # With the head's entries gone the tail is a sum, not a small difference of large ones; and
+        # relative to its own largest it is nought at no temperature, however sure the teacher is.
+        x_CV.scatter_(1, id_CK, -torch.inf).sub_(peak_C1.masked_fill(peak_C1 == -torch.inf, 0.0))
+        top_CK = (best_CL[:, :kept] - largest_C1).double()
+        drop_C = (peak_C1.double() - largest_C1)[:, 0]
+        log_z = [_log_sum(x_CV, top_CK, drop_C, t) for t in self._temperatures]
+        tail_C = x_CV.exp_().sum(1).double().log() + drop_C
+        log_s_C = torch.logaddexp(top_CK.exp().sum(1).log(), tail_C)
         log_p_CK = top_CK - log_s_C[:, None]
         z_TC = [z_C - log_s_C / t for z_C, t in zip(log_z, self._temperatures, strict=True)]
         return RowScores(
             id_NK=_padded(id_CK.masked_fill(log_p_CK == -torch.inf, -1), self._k, -1).int(),
             log_p_NK=_padded(log_p_CK, self._k, -torch.inf).float(),
-            log_tail_N=(tail_C.log() - log_s_C).float(),
+            log_tail_N=(tail_C - log_s_C).float(),
             log_z_TN=torch.stack(z_TC).float() if z_TC else log_s_C.new_empty((0, len(log_s_C))),
             nll_N=(log_s_C - (label_C - largest_C1[:, 0]).double()).float(),
         )
@@ -150,10 +155,11 @@ class RowHead:
         )
 
 
-def _log_sum(x_CV: Tensor, top_CK: Tensor, temperature: float) -> Tensor:
-    """log of the sum of exp(x/T) over `x_CV` and the head's entries beside it; float64 [C]."""
-    tail_C = (x_CV / temperature).exp_().sum(1).double()
-    return ((top_CK / temperature).exp().sum(1) + tail_C).log()
+def _log_sum(x_CV: Tensor, top_CK: Tensor, drop_C: Tensor, temperature: float) -> Tensor:
+    """log of the sum of exp(x/T) over the tail, `drop_C` below the row's largest, and over the
+    head's entries; float64 [C]."""
+    tail_C = (x_CV / temperature).exp_().sum(1).double().log() + drop_C / temperature
+    return torch.logaddexp((top_CK / temperature).exp().sum(1).log(), tail_C)
 
 
 def top_of(x_CV: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
-"""Which teacher this is: where its files lie, and the name and revision that pin its weights.
+"""Which teacher this is: where its files lie, and the name and revision that pin what it says.
 
 In: a recipe's teacher. Out: a folder with its configuration and tokenizer, and a `TeacherIdentity`.
-A hub's commit pins a hub's model; a local folder is pinned by its configuration and a sample of
-its weights. No weights are loaded or fetched, and no torch is needed: the trainer asks for
-the same identity to find the rows.
+A hub's commit pins a hub's model; a local folder is pinned by its configuration, its tokenizer and
+a sample of its weights. The tokenizer decides which ids are padding, and which of the student's ids
+stand for which of the teacher's, so rows depend on it. No weights are loaded or fetched, and no
+torch is needed: the trainer asks for the same identity to find the rows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from common.hashing import digest
 from training.errors import ModelRefused
 from training.recipe import ModelSettings, TeacherModelSettings
 from training.store.key import TeacherIdentity
+from training.vocabulary import tokenizer_fingerprint
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json")
@@ -37,10 +39,12 @@ def find_teacher(settings: TeacherModelSettings) -> TeacherFiles:
     Raises:
         ModelRefused: there is no such folder with `config.json` and weights, and no such model on
             the hub or in its local cache.
+        TokenizerRefused: the folder holds no readable tokenizer.
     """
     folder = Path(settings.model).expanduser()
     if folder.is_dir():
-        name, revision = folder.resolve().name, _content(folder)
+        name = folder.resolve().name
+        revision = digest([_content(folder), tokenizer_fingerprint(folder)])
     else:
         folder = _fetched(settings)
         name, revision = settings.model, folder.name
@@ -52,7 +56,7 @@ def teacher_identity(settings: TeacherModelSettings) -> TeacherIdentity:
     """Who a teacher is, for the keys of its rows.
 
     Raises:
-        ModelRefused: it cannot be found.
+        ModelRefused, TokenizerRefused: it cannot be found, or a part of it cannot.
     """
     return find_teacher(settings).identity
 

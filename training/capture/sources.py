@@ -27,7 +27,7 @@ def rows_source(recipe: TrainRecipe, name: str, corpus: TokenisedCorpus) -> Rows
     Ids in the rows are the student's too, whichever tokenizer the teacher has.
 
     Raises:
-        ModelRefused: the teacher cannot be found.
+        ModelRefused, TokenizerRefused: the teacher cannot be found, or a part of it cannot.
     """
     shaped_by = corpus.meta["shaped_by"]
     return RowsSource(

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from training.capture.engine import Scored, batches, check_examples, check_finite
+from training.capture.vllm_watch import woken_by_death
 from training.data.example import Example
 from training.errors import CaptureError, ModelRefused, OutOfMemory
 from training.recipe import TeacherModelSettings
@@ -31,6 +36,8 @@ _STEP_TOKENS = 2048
 _GPU_SHARE = 0.85
 _REQUESTS_PER_CALL = 1024
 _SHUTDOWN_S = 60
+# Of a row: the rest would be off by as much, and the engines are to agree to 1e-3 nats.
+_PADDED_MASS = 1e-3
 
 
 class VllmEngine:
@@ -40,8 +47,8 @@ class VllmEngine:
         settings: model, dtype, `tensor_parallel`; `device: cpu` means vLLM's CPU build.
         identity: who it is.
         form: what is kept; top-k at T = 1 only.
-        vocabulary: ids of its tokenizer. vLLM normalises over padded ids too; where one enters the
-            top k its mass goes to the tail.
+        vocabulary: ids of its tokenizer. vLLM normalises over padded ids too; what little mass one
+            that enters the top k may have goes to the tail.
         tokens_per_batch: tokens handed over at a time.
 
     Raises:
@@ -103,27 +110,60 @@ class VllmEngine:
         )
         prompts = [TokensPrompt(prompt_token_ids=examples[i].token_id_T.tolist()) for i in indices]
         try:
-            answers = self._llm.generate(prompts, wanted, use_tqdm=False)
+            with woken_by_death(self._llm):
+                answers = self._llm.generate(prompts, wanted, use_tqdm=False)
         except EngineDeadError as error:
             raise _died(self.identity, error) from error
         for index, answer in zip(indices, answers, strict=True):
-            yield index, self._scored(examples[index], answer.prompt_logprobs)
+            said = answer.prompt_logprobs
+            scored = read_answer(examples[index], said, self._form.k, self._vocabulary)
+            yield index, check_finite(examples[index], scored, self.identity)
 
-    def _scored(self, example: Example, flat: Any) -> Scored:
-        """An answer's flat lists as rows: per position the label first, then the k highest."""
-        width = self._form.k + 1
-        id_TW = np.array(flat.token_ids, np.int32).reshape(-1, width)
-        log_p_TW = np.array(flat.logprobs, np.float32).reshape(-1, width)
-        row_N = example.row_N
-        label_NK, id_NK, log_p_NK = id_TW[row_N, 0], id_TW[row_N, 1:], log_p_TW[row_N, 1:]
-        if len(id_TW) != len(example) - 1 or (label_NK != example.label_N).any():
-            raise CaptureError(
-                f"vLLM's answer for sample {example.sample_id} is not about its tokens.",
-                cause="Its log-probabilities are not laid out as this version expects them.",
-                solution="Install the version of vLLM that pyproject.toml names.",
-            )
-        rows = _rows(id_NK, log_p_NK, self._vocabulary)
-        return check_finite(example, Scored(rows, -log_p_TW[row_N, 0]), self.identity)
+
+def read_answer(example: Example, flat: Any, k: int, vocabulary: int) -> Scored:
+    """An answer's flat lists as rows: per position the label first, then the k highest.
+
+    Raises:
+        CaptureError: naming the sample: the lists are not about its tokens, or padded ids, which
+            vLLM cannot leave out of its softmax, have a part in it.
+    """
+    width = k + 1
+    sizes = {len(flat.token_ids), len(flat.logprobs)} if flat is not None else set()
+    if sizes != {(len(example) - 1) * width}:
+        raise _not_about(example)
+    id_TW = np.array(flat.token_ids, np.int32).reshape(-1, width)
+    log_p_TW = np.array(flat.logprobs, np.float32).reshape(-1, width)
+    row_N = example.row_N
+    if (id_TW[row_N, 0] != example.label_N).any():
+        raise _not_about(example)
+    id_NK, log_p_NK = id_TW[row_N, 1:], log_p_TW[row_N, 1:]
+    _check_padding(example, id_NK, log_p_NK, vocabulary)
+    return Scored(_rows(id_NK, log_p_NK, vocabulary), -log_p_TW[row_N, 0])
+
+
+def _not_about(example: Example) -> CaptureError:
+    return CaptureError(
+        f"vLLM's answer for sample {example.sample_id} is not about its tokens.",
+        cause="Its log-probabilities are not laid out as this version expects them.",
+        solution="Install the version of vLLM that pyproject.toml names.",
+    )
+
+
+def _check_padding(
+    example: Example, id_NK: NDArray[np.int32], log_p_NK: NDArray[np.float32], vocabulary: int
+) -> None:
+    padded_NK = np.where(id_NK >= vocabulary, log_p_NK, -np.inf).astype(np.float64)
+    mass_N = np.exp(padded_NK).sum(axis=1)
+    if (mass_N > _PADDED_MASS).any():
+        row = int(np.argmax(mass_N > _PADDED_MASS))
+        raise CaptureError(
+            f"The teacher gives {mass_N[row]:.1%} of its probability for sample "
+            f"{example.sample_id} at position {int(example.row_N[row])} to ids that its tokenizer "
+            "does not have.",
+            cause="vLLM's softmax includes padded ids, and nobody trained this model to give them "
+            "nothing, so its log-probabilities are too low.",
+            solution="Use `engine: torch` for this teacher, which gives padded ids no probability.",
+        )
 
 
 def _rows(id_NK: NDArray[np.int32], log_p_NK: NDArray[np.float32], vocabulary: int) -> TeacherRows:
@@ -187,7 +227,7 @@ def _load(settings: TeacherModelSettings, k: int) -> Any:
     except (ValueError, OSError) as error:
         raise ModelRefused(
             f"vLLM cannot load the teacher '{settings.model}'.",
-            cause=(str(error).strip() or type(error).__name__).splitlines()[0],
+            cause=_cause(error),
             solution="Give a folder with config.json and weights, or the name (and revision) of a "
             "model that the hub or its local cache has.",
         ) from error
@@ -200,7 +240,10 @@ def _environment(on_cpu: bool) -> Iterator[None]:
     """What vLLM reads from the environment while it starts; what the user has set stays."""
     wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CONFIGURE_LOGGING": "0"}
     if on_cpu:
-        wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
+        # Bound to cores, its worker leaves one of two idle.
+        wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        if not _can_compile():
+            wanted |= {"TORCH_COMPILE_DISABLE": "1"}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -210,9 +253,18 @@ def _environment(on_cpu: bool) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def _can_compile() -> bool:
+    """Whether torch.compile finds what it takes on a CPU: a C++ compiler and Python's headers.
+
+    vLLM computes the label's rank beside its log-probability, which uncompiled costs as much as all
+    the rest of a small model.
+    """
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.is_file()
+
+
 def _failed_to_start(model: str, error: RuntimeError) -> OutOfMemory | ModelRefused:
-    text = str(error)
-    cause = (text.strip() or type(error).__name__).splitlines()[0]
+    text, cause = str(error), _cause(error)
     if "out of memory" in text.lower() or "allocate memory" in text:
         return OutOfMemory(
             f"vLLM ran out of memory while loading '{model}'.",
@@ -229,7 +281,14 @@ def _failed_to_start(model: str, error: RuntimeError) -> OutOfMemory | ModelRefu
 def _died(identity: TeacherIdentity, error: BaseException) -> CaptureError:
     return CaptureError(
         f"vLLM's engine died while scoring with '{identity.model}'.",
-        cause=(str(error).strip() or type(error).__name__).splitlines()[0],
+        cause=_cause(error),
         solution="If it ran out of memory, lower `capture.tokens_per_batch` or raise the teacher's "
         "`tensor_parallel`. Run the same command again: what was captured is kept.",
     )
+
+
+def _cause(error: BaseException) -> str:
+    """What an exception says, in one line; pydantic's first line says nothing but how many."""
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -66,13 +66,7 @@ class Corpus:
         Raises:
             CorpusRefused: the file changed since it was opened.
         """
-        records = _read(self.path, self.manifest)
-        if self.difficulty is None:
-            return records
-        return (
-            record.with_difficulty(int(score))
-            for record, score in zip(records, self.difficulty, strict=True)
-        )
+        return _read(self.path, self.manifest)
 
 
 def read_corpus(settings: CorpusSettings) -> Corpus:

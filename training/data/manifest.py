@@ -12,8 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.hashing import digest
-from storage.export import ExportOptions, ExportRefused
-from storage.schema import SCHEMA_VERSION
+from storage.export import EXPORT_VERSION, ExportOptions, ExportRefused
 from training.errors import CorpusRefused
 
 EXPORT_AGAIN = "stillhouse export OUT.jsonl --db DB"
@@ -40,7 +39,7 @@ class Manifest(BaseModel):
     filters: _Filters
     rows: int = Field(ge=0)
     sha256: str
-    schema_version: str
+    export_version: int = 1  # What exports were before they said so.
 
     def options(self) -> ExportOptions:
         """The export's own question, to be asked again."""
@@ -59,7 +58,7 @@ def read_manifest(path: Path) -> Manifest:
     """What the manifest says.
 
     Raises:
-        CorpusRefused: it is missing, no manifest, changed, or of another schema version.
+        CorpusRefused: it is missing, no manifest, changed, or of another export version.
     """
     try:
         raw = path.read_bytes()
@@ -87,10 +86,10 @@ def read_manifest(path: Path) -> Manifest:
             solution="Export the corpus again.",
             command=EXPORT_AGAIN,
         )
-    if manifest.schema_version != SCHEMA_VERSION:
+    if manifest.export_version != EXPORT_VERSION:
         raise CorpusRefused(
-            f"'{path}' has schema version {manifest.schema_version}; this program reads "
-            f"{SCHEMA_VERSION}.",
+            f"'{path}' has export version {manifest.export_version}; this program reads "
+            f"{EXPORT_VERSION}.",
             cause="It was exported by another version of Stillhouse.",
             solution="Export the corpus again with this version.",
             command=EXPORT_AGAIN,

@@ -2,8 +2,9 @@
 
 In: a corpus, a renderer, a split, a folder for such things. Out: a `TokenisedCorpus` in a folder of
 its own within it, named by the hash of everything that shaped it. It appears whole or not at all
-(write, fsync, rename), and one process at a time writes: others wait and then find it. Samples pass
-through in batches, so memory does not grow with their text.
+(write, fsync, rename), and one process at a time writes: others wait and then find it. What is
+found is read once and compared with its hashes. Samples pass through in batches, so memory does not
+grow with their text.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from training.data.record import Record
 from training.data.split import Split
 from training.data.tokenised import CODED, FORMAT, META, TokenisedCorpus
 from training.errors import CorpusRefused
-from training.vocabulary import tokenizer_fingerprint
+from training.vocabulary import read_vocabulary
 
 _BATCH = 512
 _NAMED = 5
@@ -46,12 +47,13 @@ def prepare(
     split: Split,
     folder: str | Path,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, rows: None,
 ) -> TokenisedCorpus:
-    """The corpus as examples; `progress` is told how many records have been read.
+    """The corpus as examples; `progress` is told how many of its rows have been rendered.
 
     Raises:
-        CorpusRefused: nothing is left to train on, or the folder cannot be written.
+        CorpusRefused: nothing is left to train on, the folder cannot be written, or what was
+            written there is damaged.
         SampleTooLong: a sample is, and the renderer refuses such.
     """
     folder = Path(folder)
@@ -60,17 +62,19 @@ def prepare(
     with _errors(folder), _one_writer(folder):
         if not final.exists():
             _write(corpus, renderer, split, final, shaped_by, progress)
-    return TokenisedCorpus.open(final)
+    made = TokenisedCorpus.open(final, corpus.difficulty)
+    made.verify()
+    return made
 
 
 def _shaped_by(corpus: Corpus, renderer: ChatRenderer, split: Split) -> dict[str, Any]:
-    scores = None if corpus.difficulty is None else digest(corpus.difficulty.tobytes().hex())
+    vocabulary = read_vocabulary(renderer.tokenizer)
     return {
         "format": FORMAT,
         "export": corpus.export_id,
         "sha256": corpus.sha256,
-        "difficulty": scores,
-        "tokenizer_fingerprint": tokenizer_fingerprint(renderer.tokenizer),
+        "tokenizer_fingerprint": vocabulary.fingerprint,
+        "tokenizer_size": vocabulary.size,
         "tokenizer_behaviour": _behaviour(renderer.tokenizer),
         "template_fingerprint": template_fingerprint(renderer.tokenizer),
         "context": renderer.context,
@@ -91,7 +95,7 @@ def _write(
     split: Split,
     final: Path,
     shaped_by: dict[str, Any],
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     new = final.with_name(final.name + _TEMPORARY)
     new.mkdir()
@@ -100,9 +104,8 @@ def _write(
             made = _Made(writer, split)
             for records in _in_batches(corpus.records(), _BATCH):
                 made.add(records, renderer.render(records))
-                if progress is not None:
-                    progress(made.records)
-            files = writer.sizes()
+                progress(made.records, corpus.rows)
+            files = writer.files()
         _refuse_nothing(corpus, made)
         meta = {
             "format": FORMAT,
@@ -113,8 +116,9 @@ def _write(
             **made.meta(),
             "files": files,
         }
+        said = meta | {"digest": digest(meta)}
         with (new / META).open("xb") as file:
-            file.write(orjson.dumps(meta, option=orjson.OPT_INDENT_2) + b"\n")
+            file.write(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         new.replace(final)
@@ -163,16 +167,16 @@ class _Made:
         self.codes: dict[str, dict[str, int]] = {name: {} for name in CODED}
 
     def add(self, records: list[Record], rendered: Rendered) -> None:
-        by_id = {record.id: record for record in records}
+        by_id = {record.id: (self.records + n, record) for n, record in enumerate(records)}
         for example in rendered.examples:
-            self._write(example, by_id[example.sample_id])
+            self._write(example, *by_id[example.sample_id])
         for lost in rendered.lost:
             self.lost.setdefault(lost.reason, _Tally()).add(lost.id)
         for id in rendered.truncated:
             self.truncated.add(id)
         self.records += len(records)
 
-    def _write(self, example: Example, record: Record) -> None:
+    def _write(self, example: Example, row: int, record: Record) -> None:
         part = self.split.of(example.family_id)
         self.parts[part].add(example)
         self.end += len(example)
@@ -181,17 +185,16 @@ class _Made:
         write("trained", np.packbits(example.trained_T))
         write("ends", np.array([self.end], dtype="<i8"))
         write("held_out", np.array([part == "validation"], dtype=np.int8))
-        difficulty = -1 if record.difficulty is None else record.difficulty
-        write("difficulty", np.array([difficulty], dtype=np.int8))
+        write("row", np.array([row], dtype="<i8"))
         for name in CODED:
-            write(name, np.array([self._code(name, record.columns()[name])], dtype="<i4"))
+            write(name, np.array([self._code(name, getattr(record, name))], dtype="<i4"))
         text("id", example.id)
         text("sample_id", example.sample_id)
         text("family_id", example.family_id)
 
-    def _code(self, name: str, value: str | int | None) -> int:
+    def _code(self, name: str, value: str | None) -> int:
         codes = self.codes[name]
-        return -1 if value is None else codes.setdefault(str(value), len(codes))
+        return -1 if value is None else codes.setdefault(value, len(codes))
 
     def meta(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ anything else is a `BadLine`, whose text says what is wrong with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ class BadLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One exported sample. `difficulty` is 0 to 9, None where it is not known."""
+    """One exported sample."""
 
     id: str
     family_id: str
@@ -35,20 +35,6 @@ class Record:
     category: str | None = None
     language: str | None = None
     simulated: bool = False
-    difficulty: int | None = None
-
-    def columns(self) -> dict[str, str | int | None]:
-        """The columns that a teacher's rule may ask for."""
-        return {
-            "category": self.category,
-            "language": self.language,
-            "recipe": self.recipe,
-            "difficulty": self.difficulty,
-        }
-
-    def with_difficulty(self, difficulty: int) -> Record:
-        """The same record with a score; below zero means that there is none."""
-        return replace(self, difficulty=None if difficulty < 0 else difficulty)
 
 
 def _string(value: Any, name: str) -> str:

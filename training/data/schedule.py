@@ -71,10 +71,6 @@ class Schedule:
         whole = self.epochs * self.steps_per_epoch
         return whole if self.max_steps is None else min(whole, self.max_steps)
 
-    def epoch_of(self, step: int) -> int:
-        """The epoch, from 0, that `step` (from 0) belongs to."""
-        return step // self.steps_per_epoch
-
     def samples(self, step: int) -> Indices:
         """All samples of one step, in drawn order: int64 [samples]."""
         return self._given_out(self._drawn(step))

@@ -2,7 +2,8 @@
 
 In: a folder that `prepare` made. Out: examples by number, their lengths, the two parts of the
 split, and the columns that teachers' rules ask for. Tokens are read from disk when an example is,
-so a rank's memory holds a few bytes per example whatever their lengths.
+so a rank's memory holds a few bytes per example whatever their lengths. Scores of difficulty are
+not in the folder: they shape which teacher speaks, and no token.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from common.hashing import digest
 from training.data.example import Example
-from training.data.flat import TextColumn, map_numbers
+from training.data.flat import TextColumn, map_numbers, sha256_of
 from training.errors import CorpusRefused
 
-FORMAT = 1
+FORMAT = 2
 META = "meta.json"
 CODED = ("category", "language", "recipe")
 
@@ -35,9 +37,12 @@ class TokenisedCorpus:
         train, validation: int64 arrays of example numbers, ascending.
     """
 
-    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, meta: Mapping[str, Any], difficulty_R: NDArray[np.int8] | None = None
+    ) -> None:
         self.folder = folder
         self.meta = meta
+        self._difficulty_R = difficulty_R
         self._starts: NDArray[np.int64] = np.concatenate(
             [np.zeros(1, np.int64), map_numbers(folder, "ends", "<i8")]
         )
@@ -47,15 +52,22 @@ class TokenisedCorpus:
         self._token_id: NDArray[np.int32] = map_numbers(folder, "token_id", "<i4")
         self._trained: NDArray[np.uint8] = map_numbers(folder, "trained", np.uint8)
         self._held_out: NDArray[np.int8] = map_numbers(folder, "held_out", np.int8)
-        self._difficulty: NDArray[np.int8] = map_numbers(folder, "difficulty", np.int8)
+        self._row: NDArray[np.int64] = map_numbers(folder, "row", "<i8")
         self._codes = {name: map_numbers(folder, name, "<i4") for name in CODED}
         self.ids = TextColumn(folder, "id")
         self.sample_ids = TextColumn(folder, "sample_id")
         self.family_ids = TextColumn(folder, "family_id")
 
     @classmethod
-    def open(cls, folder: str | Path) -> TokenisedCorpus:
-        """Opens what `prepare` made.
+    def open(
+        cls, folder: str | Path, difficulty_R: NDArray[np.int8] | None = None
+    ) -> TokenisedCorpus:
+        """Opens what `prepare` made; lengths of files are looked at, and not every byte.
+
+        Args:
+            folder: where it lies.
+            difficulty_R: the export's scores, one per row and below 0 where there is none; without
+                them no example's difficulty is known.
 
         Raises:
             CorpusRefused: there is none, it is damaged, or another version made it.
@@ -70,7 +82,20 @@ class TokenisedCorpus:
             raise _damaged(folder, f"`{META}` is not what was written.") from error
         if wrong is not None:
             raise _damaged(folder, f"`{wrong}` is not what was written.")
-        return cls(folder, meta)
+        return cls(folder, meta, difficulty_R)
+
+    def verify(self) -> None:
+        """Reads every byte and compares it with what was written.
+
+        Raises:
+            CorpusRefused: something differs; the file is named.
+        """
+        said = {key: value for key, value in self.meta.items() if key != "digest"}
+        if self.meta.get("digest") != digest(said):
+            raise _damaged(self.folder, f"`{META}` is not what was written.")
+        for name, file in self.meta["files"].items():
+            if sha256_of(self.folder / name) != file["sha256"]:
+                raise _damaged(self.folder, f"`{name}` is not what was written: its hash differs.")
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -130,8 +155,9 @@ class TokenisedCorpus:
 
     def columns(self, number: int) -> dict[str, str | int | None]:
         """The columns that a teacher's rule may ask for; `difficulty` is 0 to 9."""
-        difficulty = int(self._difficulty[number])
         coded = {name: self._coded(name, number) for name in CODED}
+        scores_R = self._difficulty_R
+        difficulty = -1 if scores_R is None else int(scores_R[self._row[number]])
         return {**coded, "difficulty": None if difficulty < 0 else difficulty}
 
     def _coded(self, name: str, number: int) -> str | None:
@@ -139,9 +165,10 @@ class TokenisedCorpus:
         return None if code < 0 else str(self.meta["codes"][name][code])
 
 
-def _wrong_size(folder: Path, sizes: Mapping[str, int]) -> str | None:
+def _wrong_size(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The first file that is not as long as it was written."""
-    return next((name for name, n in sizes.items() if (folder / name).stat().st_size != n), None)
+    sizes = ((name, (folder / name).stat().st_size) for name in files)
+    return next((name for name, size in sizes if size != files[name]["bytes"]), None)
 
 
 def _damaged(folder: Path, cause: str) -> CorpusRefused:

@@ -1,9 +1,10 @@
-"""Attention over packed documents: none sees another, and no T×T mask is ever built.
+"""Attention over packed documents: none sees another, and no mask over the whole pack is built.
 
 In: queries, keys and values of one packed sequence [1, heads, T, D] and its document boundaries.
 Out: the attention output [1, T, heads, D], as transformers' `AttentionInterface` wants it. On CUDA
 16-bit documents go through one variable-length flash kernel (`torch.nn.attention.varlen`), others
-through one causal scaled-dot-product call each, so that the cost is the sum of their squares.
+through one causal scaled-dot-product call each, so that the cost is the sum of their squares; there
+a document that is longer than the model's window gets a mask of its own.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from training.engine.disk import first_line, writing
+from training.engine.device import on_gpus
+from training.engine.disk import first_line, sync_folder, writing
 from training.errors import CheckpointRefused
 
 COMPLETE = "complete.json"
@@ -98,14 +99,16 @@ def save(engine: Any, folder: Path, step: int, identity: str, keep: int) -> None
     with writing(f"The checkpoint {folder / tag}"):
         engine.save_checkpoint(str(folder), tag=tag, save_latest=False)
         torch.save(_random_states(), folder / tag / f"random-{dist.get_rank():05d}.pt")
+        # The mark may not reach the disk before what it vouches for, and what a rank on another
+        # host wrote, only that host can force there.
+        sync_folder(folder / tag)
     dist.barrier()
     if dist.get_rank() == 0:
         with writing(f"The checkpoint {folder / tag}"):
-            os.sync()  # the mark may not reach the disk before what it vouches for
             _mark(folder / tag, step, identity)
-        for old in whole_checkpoints(folder)[:-keep]:
-            (old.folder / COMPLETE).unlink()
-            shutil.rmtree(old.folder)
+            for old in whole_checkpoints(folder)[:-keep]:
+                (old.folder / COMPLETE).unlink()
+                shutil.rmtree(old.folder)
     dist.barrier()
 
 
@@ -138,6 +141,7 @@ def _mark(folder: Path, step: int, identity: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / COMPLETE)
+    sync_folder(folder)  # before those are removed that it takes the place of
 
 
 def _random_states() -> dict[str, Any]:
@@ -146,7 +150,7 @@ def _random_states() -> dict[str, Any]:
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if on_gpus():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 

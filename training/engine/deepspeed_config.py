@@ -13,6 +13,16 @@ from typing import Any
 from training.recipe import EngineSettings, StageSettings, StudentSettings
 
 
+def precision_warning(engine: EngineSettings, student: StudentSettings) -> str | None:
+    """What a user should know of the way in which gradients add up; None where all is well."""
+    if engine.zero > 0 or student.dtype != "bfloat16":
+        return None
+    return (
+        "engine.zero: 0 sums the gradients of a bfloat16 student in bfloat16, where small parts of "
+        "them get lost; from ZeRO 1 on they are summed in float32, on one rank too"
+    )
+
+
 def deepspeed_config(
     engine: EngineSettings, stage: StageSettings, student: StudentSettings, *, cuda: bool
 ) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Writing files that may not fit: what torch and the system say then, as one typed error."""
+"""Writing files: to the very disk, and what torch and the system say when they do not fit, as one
+typed error."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from safetensors import SafetensorError
 
@@ -33,6 +36,16 @@ def writing(what: str) -> Iterator[None]:
             "last whole checkpoint.",
             command="df -h",
         ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces a folder's files and their names to the disk, and the folder's own name."""
+    for path in (*folder.iterdir(), folder, folder.parent):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def first_line(error: BaseException) -> str:

@@ -87,6 +87,16 @@ class Feed:
         for step in range(self._held_out.steps):
             yield from self._ahead(self._held_out.micro_batches(step, self._rank))
 
+    def probe(self, step: int) -> MicroBatch:
+        """A micro-batch to try the weights with: held out, or of `step` where nothing is."""
+        held_out = self._held_out
+        batches = (
+            self.schedule.micro_batches(step, self._rank)
+            if held_out is None
+            else held_out.micro_batches(0, self._rank)
+        )
+        return self._on_device(self._make(batches[0]))
+
     def names(self, examples: Sequence[int]) -> list[str]:
         """The samples' ids."""
         return [self.corpus.example(number).id for number in dict.fromkeys(examples)]

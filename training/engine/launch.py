@@ -7,30 +7,33 @@ If this process dies, the ranks notice and end too (`training.engine.tether`).
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from common.credentials import names_credential
+from training.engine import last_words
+from training.engine.device import VARIABLE, on_gpus
+from training.engine.disk import writing
 from training.engine.spec import SPEC, StageSpec
-from training.engine.tether import ERRORS
-from training.errors import LaunchFailed, TrainingError
+from training.errors import CheckpointRefused, LaunchFailed, TrainingError
 from training.report.metrics import METRICS_FILE
 from training.report.reading import MetricsTail, Record
 
 LOG = "ranks.log"
 _POLL_S = 0.2
 _GRACE_S = 20.0
+# What the system says of a full disk or quota; with less than this free, it need not say it.
+_FULL = ("No space left on device", "Disk quota exceeded")
+_FULL_BYTES = 1 << 20
 
 
 def launch(
@@ -41,6 +44,7 @@ def launch(
 
     Raises:
         TrainingError: of any kind, as a rank wrote it.
+        CheckpointRefused: the disk is full.
         LaunchFailed: a rank died without a word, or DeepSpeed is not installed.
     """
     if find_spec("deepspeed") is None:
@@ -50,9 +54,11 @@ def launch(
             solution="Install the trainer's packages.",
             command="make train",
         )
-    for old in spec.folder.glob(ERRORS):
-        old.unlink()
-    spec.write()
+    with writing(f"The folder {spec.folder}"):
+        last_words.clear(spec.folder)
+        spec.write()
+    log = spec.folder / LOG
+    said_before = log.stat().st_size if log.exists() else 0
     follower = _Follower(spec.folder / METRICS_FILE)
     with _ranks(spec) as process:
         while process.poll() is None:
@@ -62,7 +68,7 @@ def launch(
         for record in follower.read():
             on_record(record)
         if process.returncode:
-            raise _why(spec, process.returncode)
+            raise _why(spec, process.returncode, said_before)
 
 
 def _command(spec: StageSpec) -> list[str]:
@@ -80,7 +86,7 @@ def _devices(ranks: int) -> list[str]:
     """How many devices, or which: DeepSpeed takes the first ones whatever CUDA_VISIBLE_DEVICES
     says, unless they are named to it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not visible or not torch.cuda.is_available():
+    if not visible or not on_gpus():
         return ["--num_accelerators", str(ranks)]
     names = [name.strip() for name in visible.split(",")]
     if len(names) < ranks or not all(name.isdecimal() for name in names):
@@ -100,8 +106,8 @@ def _environment(spec: StageSpec) -> dict[str, str]:
     else:
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
         environment.setdefault("NCCL_SOCKET_IFNAME", "lo")
-    if not torch.cuda.is_available():
-        environment["DS_ACCELERATOR"] = "cpu"
+    if not on_gpus():
+        environment[VARIABLE] = "cpu"
         cores = len(os.sched_getaffinity(0))
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // spec.recipe.engine.ranks)))
     return environment
@@ -110,13 +116,16 @@ def _environment(spec: StageSpec) -> dict[str, str]:
 @contextmanager
 def _ranks(spec: StageSpec) -> Iterator[subprocess.Popen[bytes]]:
     """The launcher in a process group of its own, which ends with this block in any case."""
-    with (spec.folder / LOG).open("wb") as log:
+    command, environment = _command(spec), _environment(spec)
+    with ExitStack() as stack:
+        with writing(f"The log {spec.folder / LOG}"):
+            log = stack.enter_context((spec.folder / LOG).open("ab"))
         process = subprocess.Popen(
-            _command(spec),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(spec),
+            env=environment,
             start_new_session=True,
         )
         try:
@@ -137,36 +146,35 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _why(spec: StageSpec, code: int) -> TrainingError:
-    left = sorted(spec.folder.glob(ERRORS), key=lambda file: file.stat().st_mtime_ns)
-    if left:
-        said = json.loads(left[0].read_text(encoding="utf-8"))
-        kinds = {kind.code: kind for kind in _subclasses(TrainingError)}
-        kind = kinds.get(said["code"], TrainingError)
-        return kind(
-            said["what"],
-            cause=said["cause"],
-            solution=said["solution"],
-            command=said["command"],
-        )
+def _why(spec: StageSpec, code: int, said_before: int = 0) -> TrainingError:
+    """The error that a rank left, or what the log and the disk tell. `said_before`: bytes of the
+    log that are of earlier runs."""
+    left = last_words.left_in(spec.folder)
+    if left is not None:
+        return left
     log = spec.folder / LOG
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = log.read_bytes()[said_before:].decode("utf-8", errors="replace").splitlines()
     telling = [line for line in lines if "Error" in line or "error:" in line] or lines
+    last = telling[-1].strip()[-500:] if telling else "They printed nothing."
+    what = f"The ranks of stage '{spec.name}' ended with exit code {code}."
+    free = shutil.disk_usage(spec.folder).free
+    if free < _FULL_BYTES or any(words in line for line in lines for words in _FULL):
+        return CheckpointRefused(
+            f"{what} The disk of {spec.folder} is full.",
+            cause=f"{free:,} bytes are free there. {last}",
+            solution="Free some disk space and run the same command again: it goes on from the "
+            "last whole checkpoint.",
+            command="df -h",
+        )
     killed = "killed" in " ".join(lines[-40:]).lower() or code in (-9, 137, 247)
     return LaunchFailed(
-        f"The ranks of stage '{spec.name}' ended with exit code {code}.",
-        cause=telling[-1].strip()[-500:] if telling else "They printed nothing.",
+        what,
+        cause=last,
         solution="A rank was killed, perhaps for memory: lower engine.tokens_per_micro_batch, or "
         "run the same command to go on from the last checkpoint."
         if killed
         else f"Read {log}; the same command goes on from the last checkpoint.",
     )
-
-
-def _subclasses(kind: type[TrainingError]) -> Iterator[type[TrainingError]]:
-    yield kind
-    for each in kind.__subclasses__():
-        yield from _subclasses(each)
 
 
 class _Follower:

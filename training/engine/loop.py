@@ -43,13 +43,15 @@ class StageLoop:
         self._goal: Objective = spec.objective
         self._speed = speed
         self._checkpoints = spec.folder / "checkpoints"
+        self._sound_at: int | None = None
 
     def run(self, start: int) -> int:
         """Takes the steps from `start` on; checkpoints and validates on the way and at the end.
-        Returns how many steps the stage has.
+        Returns how many steps the stage has, with weights that are fit to be saved.
 
         Raises:
-            NotFinite: a loss or a gradient norm is NaN or infinite; nothing is saved after it.
+            NotFinite: a loss or a gradient norm is NaN or infinite; nothing is saved after it, nor
+                of the step that spoilt the weights.
         """
         settings, steps = self._spec.recipe.engine, self._feed.schedule.steps
         for step in range(start, steps):
@@ -61,6 +63,7 @@ class StageLoop:
                 self.validate(done)
             if done % settings.checkpoint_every == 0 or done == steps:
                 self._save(done)
+        self._require_sound(steps)
         return steps
 
     def _step(self, step: int) -> StepMetrics:
@@ -118,10 +121,27 @@ class StageLoop:
             seconds=time.perf_counter() - began,
             goal=self._goal,
         )
+        self._sound_at = step
         if self._metrics is not None:
             self._metrics.validation(said)
 
+    def _require_sound(self, step: int) -> None:
+        """Tries the weights after `step` steps, where a validation has not just done so: a step
+        with a finite loss and gradient can still leave weights that are worth nothing."""
+        if self._sound_at == step:
+            return
+        self._engine.eval()
+        tally = Tally(self._feed.device)
+        micro = self._feed.probe(step - 1)
+        with torch.no_grad():
+            loss, stats = self._engine(micro.batch, micro.targets, self._goal)
+        tally.add(loss, stats, micro)
+        if not tally.over_ranks().finite:
+            raise self._not_finite("loss after the update", step - 1, tally)
+        self._sound_at = step
+
     def _save(self, step: int) -> None:
+        self._require_sound(step)
         keep = self._spec.recipe.engine.keep_checkpoints
         if self._metrics is not None:
             self._metrics.sync()

@@ -7,7 +7,6 @@ and generation config, written beside and renamed, so that the folder is whole o
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
-from training.engine.disk import writing
+from training.engine.disk import first_line, sync_folder, writing
 from training.engine.student import add_adapters
+from training.errors import ModelRefused
 from training.recipe import StudentSettings
 
 _PREFIX = "student."
@@ -79,15 +80,18 @@ def _write(
     else:
         model.load_state_dict(weights, strict=True)
     model.config.use_cache = True
-    model.save_pretrained(part)
     tokenizer = AutoTokenizer.from_pretrained(start, revision=revision)
+    # The model writes it too, and what came with its weights need not be valid.
+    model.generation_config = generation_config(start, revision, tokenizer, turn_end)
+    model.save_pretrained(part)
     tokenizer.save_pretrained(part)
-    _save_generation_config(start, revision, tokenizer, turn_end, part)
+    model.generation_config.save_pretrained(part)
     (part / "stillhouse.json").write_text(json.dumps(lineage, indent=2, ensure_ascii=False))
-    os.sync()  # the folder's name may not reach the disk before its weights
+    sync_folder(part)  # the folder's name may not reach the disk before its weights
     if folder.exists():
         shutil.rmtree(folder)
     part.replace(folder)
+    sync_folder(folder)
 
 
 def _fresh(student: StudentSettings, start: str, revision: str | None) -> Any:
@@ -102,17 +106,47 @@ def _fresh(student: StudentSettings, start: str, revision: str | None) -> Any:
     return AutoModelForCausalLM.from_pretrained(start, revision=revision, dtype=dtype)
 
 
-def _save_generation_config(
-    start: str, revision: str | None, tokenizer: Any, turn_end: int, part: Path
-) -> None:
-    """Generation must end where training ended: at the end of a turn."""
+def generation_config(
+    start: str, revision: str | None, tokenizer: Any, turn_end: int
+) -> GenerationConfig:
+    """How the student is to generate: as the model that it began with, and to the end of a turn,
+    where training ended.
+
+    Raises:
+        ModelRefused: the model's own configuration cannot be read.
+    """
     try:
         generation = GenerationConfig.from_pretrained(start, revision=revision or "main")
-    except OSError:
+    except (OSError, ValueError, TypeError) as error:
+        if (Path(start).expanduser() / GENERATION_CONFIG_NAME).is_file():
+            raise ModelRefused(
+                f"The generation configuration of '{start}' cannot be read.",
+                cause=first_line(error),
+                solution=f"Mend or remove {GENERATION_CONFIG_NAME} there.",
+            ) from error
         generation = GenerationConfig()  # type: ignore[no-untyped-call]
+    generation = _valid(generation)
     known = generation.eos_token_id
     ends = [known] if isinstance(known, int) else list(known or ())
     generation.eos_token_id = list(dict.fromkeys([*ends, turn_end]))
     if generation.pad_token_id is None:
         generation.pad_token_id = tokenizer.pad_token_id
-    generation.save_pretrained(part)
+    return generation
+
+
+def _valid(generation: GenerationConfig) -> GenerationConfig:
+    """The same as transformers is willing to write it. A temperature without `do_sample`, which
+    many models came with, means sampling; of what makes no sense, only the tokens are kept."""
+    tokens = {
+        name: getattr(generation, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
+    try:
+        generation.validate(strict=True)
+        return generation
+    except ValueError:
+        generation.do_sample = True
+    try:
+        generation.validate(strict=True)
+        return generation
+    except ValueError:
+        return GenerationConfig(**tokens)  # type: ignore[no-untyped-call]

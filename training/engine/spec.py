@@ -15,6 +15,8 @@ from training.losses.objective import Objective
 from training.recipe import StageSettings, TrainRecipe
 
 SPEC = "stage.json"
+# What a checkpoint's files and the order of its samples depend on.
+FIXED_ENGINE = {"ranks", "zero", "offload_optimizer", "offload_parameters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class StageSpec:
     - `start`: the folder (or hub name) of the weights it begins with.
     - `corpus`: the folder of the tokenised corpus.
     - `teaching`: for KD, the file with every example's keys and weights.
-    - `identity`: hash of all that shapes the result; checkpoints carry it.
+    - `identity`: hash of all that a result or a checkpoint depends on; checkpoints carry it.
     - `lineage`: what the model is made from; it is kept beside the weights.
     """
 
@@ -50,6 +52,18 @@ class StageSpec:
         if stage.kind == "sft":
             return Objective("ce")
         return Objective(stage.objective, stage.alpha, stage.temperature, stage.beta)
+
+    @property
+    def adjustable(self) -> dict[str, Any]:
+        """The settings that may change on the way, by their names in the recipe. They say how a
+        step is cut and what is kept of it, never what it comes to."""
+        recipe = self.recipe
+        engine = recipe.engine.model_dump(mode="json", exclude=FIXED_ENGINE)
+        return {
+            **{f"engine.{name}": value for name, value in engine.items()},
+            "student.gradient_checkpointing": recipe.student.gradient_checkpointing,
+            "data.packing": recipe.data.packing,
+        }
 
     def write(self) -> Path:
         """Writes the spec into its folder; returns the file."""

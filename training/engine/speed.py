@@ -8,14 +8,22 @@ lower bound. Without a known peak there is none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-# Dense bf16 tensor-core peaks in FLOP/s, from NVIDIA's data sheets.
-_PEAKS = {"A100": 312e12, "A800": 312e12, "H100": 989e12, "H200": 989e12, "H800": 989e12}
+# Dense bf16 tensor-core peaks in FLOP/s, from NVIDIA's data sheets (which give H100's and H200's
+# with sparsity, at twice that). Cards for PCIe are slower, and their names say so; an SXM module's
+# does not ("NVIDIA H100 80GB HBM3"), so it comes after them.
+_PEAKS = (
+    (r"\bH[18]00\b.*\bPCIe\b", 756e12),
+    (r"\bH[128]00\b.*\bNVL\b", 835e12),
+    (r"\bG?H[128]00\b", 989e12),
+    (r"\bA[18]00\b", 312e12),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Speed:
             for each in student.parameters()
             if each is not embedding and each is not head
         )
-        return cls(body, _flops(head), _peak() if cuda else None)
+        peak = peak_of(torch.cuda.get_device_name()) if cuda else None
+        return cls(body, _flops(head), peak)
 
     def mfu(self, context_tokens: int, rows: int, seconds: float) -> float | None:
         """The share of all ranks' peak, 0 to 1; None where no peak is known."""
@@ -52,6 +61,9 @@ def _flops(weight: nn.Parameter) -> float:
     return (6.0 if weight.requires_grad else 4.0) * getattr(weight, "ds_numel", weight.numel())
 
 
-def _peak() -> float | None:
-    name = torch.cuda.get_device_name()
-    return next((peak for model, peak in _PEAKS.items() if model in name), None)
+def peak_of(name: str) -> float | None:
+    """The peak of a device by the name that CUDA gives it; None where it is not known, as of a part
+    of a device (MIG)."""
+    if "MIG" in name:
+        return None
+    return next((peak for model, peak in _PEAKS if re.search(model, name)), None)

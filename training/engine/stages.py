@@ -14,39 +14,64 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from common.hashing import digest
-from training.capture.identity import find_tokenizer, teacher_identity
+from training.capture.authors import check_authors
 from training.capture.sources import rows_source
 from training.data.chat import ChatRenderer
 from training.data.corpus import Corpus, read_corpus
 from training.data.prepare import prepare
 from training.data.split import Split
 from training.data.tokenised import TokenisedCorpus
+from training.engine.ancestry import (
+    MODEL,
+    course,
+    made_by,
+    pinned,
+    stage_folder,
+    start_of,
+    student_config,
+)
+from training.engine.deepspeed_config import precision_warning
+from training.engine.disk import first_line, writing
+from training.engine.hosts import require_hosts
 from training.engine.launch import launch
 from training.engine.ledger import Ledger
+from training.engine.saving import generation_config
 from training.engine.schedules import training_schedule
-from training.engine.spec import SPEC, StageSpec
+from training.engine.spec import FIXED_ENGINE, SPEC, StageSpec
+from training.engine.student import check_student
 from training.engine.teaching import Teaching, teachers_of, weights_of
 from training.engine.tether import Tether
-from training.errors import CheckpointRefused, ModelRefused
-from training.recipe import StageSettings, StudentSettings, TeacherModelSettings, TrainRecipe
+from training.errors import CheckpointRefused, ModelRefused, RowsRefused
+from training.recipe import StageSettings, TrainRecipe
 from training.report.metrics import METRICS_FILE
 from training.report.plots import plot_run
 from training.report.reading import MetricsUnreadable, Record
 from training.report.trackers import require_trackers
 from training.store.store import RowStore
 
-MODEL = "model"
-LINEAGE = "stillhouse.json"
+__all__ = [
+    "MODEL",
+    "StageReport",
+    "draw",
+    "load_tokenizer",
+    "stage_folder",
+    "stage_spec",
+    "steps_of",
+    "tokenised_corpus",
+    "train",
+]
+# What drawing may meet: a full disk, or figures that matplotlib cannot place.
+_PLOT_FAILURES = (OSError, ValueError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What became of one stage: `trained`, or `kept` where it was done already."""
+    """What became of one stage: `trained`, or `kept` where it was done already. `untaught` are
+    examples that no teacher can say, so that a KD stage leaves them out."""
 
     name: str
     outcome: str
@@ -54,6 +79,7 @@ class StageReport:
     model: Path
     steps: int
     seconds: float
+    untaught: int = 0
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -75,8 +101,11 @@ def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokeniz
     return tokenizer
 
 
-def tokenised_corpus(recipe: TrainRecipe) -> tuple[Corpus, TokenisedCorpus]:
-    """The recipe's corpus in the student's tokens; made once and reused.
+def tokenised_corpus(
+    recipe: TrainRecipe, on_corpus: Callable[[int, int], None] = lambda done, rows: None
+) -> tuple[Corpus, TokenisedCorpus]:
+    """The recipe's corpus in the student's tokens; made once and reused. While it is made,
+    `on_corpus` is told how many of its rows are done.
 
     Raises:
         TrainingError: the corpus, the template or a sample is refused.
@@ -86,7 +115,8 @@ def tokenised_corpus(recipe: TrainRecipe) -> tuple[Corpus, TokenisedCorpus]:
     tokenizer = load_tokenizer(student.model, student.revision)
     renderer = ChatRenderer(tokenizer, recipe.data.context, recipe.data.too_long)
     folder = Path(recipe.output) / recipe.name / "corpus"
-    return corpus, prepare(corpus, renderer, Split(recipe.corpus.validation), folder)
+    split = Split(recipe.corpus.validation)
+    return corpus, prepare(corpus, renderer, split, folder, progress=on_corpus)
 
 
 def train(
@@ -94,16 +124,22 @@ def train(
     stages: Sequence[StageSettings],
     *,
     restart: bool = False,
+    on_corpus: Callable[[int, int], None] = lambda done, rows: None,
     on_stage: Callable[[StageSpec, int], None] = lambda spec, steps: None,
     on_record: Callable[[Record], None] = lambda record: None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> list[StageReport]:
     """Trains `stages` of `recipe` in order; each begins with the model of the stage before it.
+    `on_note` is told what is no error and yet to be known.
 
     Raises:
         TrainingError: something is refused, or training failed; what was saved stays.
     """
     require_trackers(recipe.tracking)
-    corpus, tokens = tokenised_corpus(recipe)
+    corpus, tokens = tokenised_corpus(recipe, on_corpus)
+    warning = precision_warning(recipe.engine, recipe.student)
+    if warning is not None:
+        on_note(warning)
     reports = []
     for stage in stages:
         spec = stage_spec(recipe, stage, corpus, tokens, restart=restart)
@@ -111,10 +147,17 @@ def train(
         try:
             reports.append(_train_stage(spec, corpus, tokens, on_record))
         finally:
-            # Also after a failure, when one wants them most; there may be nothing to draw yet.
-            with suppress(MetricsUnreadable):
-                draw(recipe)
+            # Also after a failure, when one wants them most, and never in its place.
+            _try_to_draw(recipe, on_note)
     return reports
+
+
+def _try_to_draw(recipe: TrainRecipe, on_note: Callable[[str], None]) -> None:
+    try:
+        with suppress(MetricsUnreadable):  # there may be nothing to draw yet
+            draw(recipe)
+    except _PLOT_FAILURES as error:
+        on_note(f"The plots could not be drawn: {first_line(error)}")
 
 
 def draw(recipe: TrainRecipe) -> list[Path]:
@@ -132,15 +175,15 @@ def _train_stage(
     model = spec.folder / MODEL
     outcome = "kept"
     with Tether.hold(spec.folder):
-        if _made_by(model) == spec.identity:
+        if made_by(model) == spec.identity:
             Ledger.settle(spec, model)
         else:
             outcome = "trained"
-            with Ledger.entry(spec, corpus) as entry:
+            with Ledger.entry(spec, corpus, model):
                 launch(spec, on_record)
-                entry.finished(model)
     seconds = time.monotonic() - began
-    return StageReport(spec.name, outcome, spec.folder, model, steps, seconds)
+    untaught = spec.lineage["untaught"]
+    return StageReport(spec.name, outcome, spec.folder, model, steps, seconds, untaught)
 
 
 def stage_spec(
@@ -154,33 +197,38 @@ def stage_spec(
     """What the ranks need for one stage, after everything that could be refused was.
 
     Raises:
-        TrainingError: the stage before is missing, teacher rows are, or the folder holds another
-            training run.
+        TrainingError: the stage before is missing or was another, hosts or teacher rows are
+            missing, or the folder holds another training run.
     """
+    require_hosts(recipe.engine)
+    _can_be_trained(recipe, tokens)
+    check_authors(recipe, stage, tokens)
     folder = stage_folder(recipe, stage)
-    start, ancestor = _start(recipe, stage)
+    start, ancestor = start_of(recipe, stage, tokens)
+    _can_be_saved(recipe, start, tokens)
     teaching = _teaching(recipe, stage, tokens) if stage.kind == "kd" else None
     sources = [source.as_dict() for source in teaching.sources] if teaching else []
     identity = digest(
         {
             "stage": stage.model_dump(mode="json"),
-            "student": recipe.student.model_dump(mode="json", exclude={"model", "revision"}),
-            "engine": recipe.engine.model_dump(mode="json", include=_SHAPES_RESULT),
-            "packing": recipe.data.packing,
+            "student": recipe.student.model_dump(mode="json", exclude=_NOT_THE_STUDENTS),
+            "engine": recipe.engine.model_dump(mode="json", include=FIXED_ENGINE),
             "corpus": tokens.folder.name,
             "start": ancestor,
             "sources": sources,
             "weights": digest(teaching.weight_TE.tobytes().hex()) if teaching else None,
         }
     )
-    _make_room(folder, identity, restart=restart)
+    with writing(f"The folder {folder}"):
+        _make_room(folder, identity, restart=restart)
+        written = teaching.write(folder) if teaching else None
     return StageSpec(
-        recipe=_pinned(recipe),
+        recipe=pinned(recipe),
         name=stage.name,
         folder=folder,
         start=start,
         corpus=tokens.folder,
-        teaching=teaching.write(folder) if teaching else None,
+        teaching=written,
         identity=identity,
         lineage={
             "identity": identity,
@@ -189,6 +237,7 @@ def stage_spec(
             "stage": stage.name,
             "kind": stage.kind,
             "start": ancestor,
+            "course": course(recipe, stage, tokens),
             "export": corpus.export_id,
             "export_sha256": corpus.manifest.sha256,
             "examples": len(tokens.train),
@@ -199,100 +248,24 @@ def stage_spec(
     )
 
 
-_SHAPES_RESULT = {
-    "ranks", "zero", "offload_optimizer", "offload_parameters", "tokens_per_micro_batch",
-    "samples_per_micro_batch", "head_workspace_mib", "head_accumulation",
-}  # fmt: skip
+# Its weights are known by `start`; what saves memory changes no result and no file.
+_NOT_THE_STUDENTS = {"model", "revision", "gradient_checkpointing"}
 
 
-def stage_folder(recipe: TrainRecipe, stage: StageSettings) -> Path:
-    """Where a stage's files are."""
-    return Path(recipe.output) / recipe.name / stage.name
+def _can_be_trained(recipe: TrainRecipe, tokens: TokenisedCorpus) -> None:
+    check_student(
+        recipe.student,
+        student_config(recipe.student),
+        tokens=tokens.meta["shaped_by"]["tokenizer_size"],
+        context=recipe.data.context,
+    )
 
 
-def _start(recipe: TrainRecipe, stage: StageSettings) -> tuple[str, Any]:
-    """The weights that a stage begins with, and what identifies them."""
-    place = recipe.stages.index(stage)
-    if place == 0:
-        return recipe.student.model, _student_identity(recipe.student)
-    before = recipe.stages[place - 1]
-    model = stage_folder(recipe, before) / MODEL
-    made_by = _made_by(model)
-    if made_by is None:
-        raise ModelRefused(
-            f"Stage '{stage.name}' begins with what stage '{before.name}' leaves, which is not "
-            "there yet.",
-            cause=f"There is no finished model in {model}.",
-            solution=f"Train '{before.name}' first, or all stages.",
-            command=f"stillhouse train {before.kind} RECIPE",
-        )
-    return str(model), made_by
-
-
-def _student_identity(student: StudentSettings) -> list[Any]:
-    """What pins the student's first weights. A local folder is pinned by its content, so that it
-    may be moved and may not be changed.
-
-    Raises:
-        ModelRefused: a folder holds no checkpoint.
-    """
-    folder = Path(student.model).expanduser()
-    if not folder.is_dir():
-        return [student.model, student_revision(student)]
-    if student.random_init:
-        student_config(student)
-        return [folder.resolve().name, digest((folder / "config.json").read_text("utf-8"))]
-    said = TeacherModelSettings(model=student.model, dtype=student.dtype)
-    return [folder.resolve().name, teacher_identity(said).revision]
-
-
-def _pinned(recipe: TrainRecipe) -> TrainRecipe:
-    """The recipe with its student's commit, so that every rank loads the same weights."""
-    student = recipe.student.model_copy(update={"revision": student_revision(recipe.student)})
-    return recipe.model_copy(update={"student": student})
-
-
-def student_revision(student: StudentSettings) -> str | None:
-    """The commit of a student on the hub, for all that is loaded of it; None for a folder."""
-    if Path(student.model).expanduser().is_dir():
-        return None
-    return find_tokenizer(student).name
-
-
-def student_config(student: StudentSettings) -> Any:
-    """The student's configuration.
-
-    Raises:
-        ModelRefused: there is none.
-    """
-    try:
-        return AutoConfig.from_pretrained(student.model, revision=student.revision)
-    except (OSError, ValueError) as error:
-        raise ModelRefused(
-            f"There is no configuration for '{student.model}'.",
-            cause=str(error).splitlines()[0],
-            solution="Give a folder with config.json, or a model that the hub (or its local "
-            "cache) has.",
-        ) from error
-
-
-def _made_by(model: Path) -> str | None:
-    """The identity of the stage that left this model; None where there is none.
-
-    Raises:
-        ModelRefused: it is damaged.
-    """
-    try:
-        said = json.loads((model / LINEAGE).read_text(encoding="utf-8"))
-        return str(said["identity"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelRefused(
-            f"What made the model in {model} cannot be read.",
-            cause=f"{LINEAGE} is damaged: {error!r}.",
-            solution="Remove that folder; the stage goes on from its last checkpoint.",
-        ) from error
+def _can_be_saved(recipe: TrainRecipe, start: str, tokens: TokenisedCorpus) -> None:
+    """What is written beside the weights at the very end is tried before the first step."""
+    revision = pinned(recipe).student.revision if start == recipe.student.model else None
+    tokenizer = load_tokenizer(recipe.student.model, recipe.student.revision)
+    generation_config(start, revision, tokenizer, tokens.meta["turn_end"]["id"])
 
 
 def _make_room(folder: Path, identity: str, *, restart: bool) -> None:
@@ -337,6 +310,13 @@ def _teaching(recipe: TrainRecipe, stage: StageSettings, tokens: TokenisedCorpus
         width=student_config(recipe.student).get_text_config().vocab_size,
     )
     teaching = teaching.without_unsayable(tokens)
+    if not teaching.taught_E[tokens.train].any():
+        raise RowsRefused(
+            f"Nothing is left to train on in stage '{stage.name}'.",
+            cause="No teacher's vocabulary can say any of the examples, so none of them is taught.",
+            solution="Name a teacher whose tokenizer is closer to the student's, or raise "
+            "capture.vocabulary_coverage, so that such a teacher is refused at the capture.",
+        )
     teaching.check(tokens, names)
     return teaching
 

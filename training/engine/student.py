@@ -3,7 +3,8 @@
 In: the recipe's student and the folder (or hub name) to begin with. Out: a `Trainee`, the module
 that DeepSpeed wraps: it maps one packed micro-batch to a summed loss and per-row figures. The loss
 is computed inside the output head's own `forward`, so that ZeRO-3 gathers the head's weight there
-as for any module, and the weight may be tied to the embedding.
+as for any module, and the weight may be tied to the embedding. What no rank could train is told
+from the configuration, by `check_student`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from training.errors import ModelRefused
 from training.losses.fused import Accumulate, RowStats, fused_linear_loss
 from training.losses.objective import Objective
 from training.losses.targets import SparseTargets
+from training.plan.models import positions_of
 from training.recipe import LoraSettings, StudentSettings
 
 
@@ -61,7 +63,7 @@ class Trainee(nn.Module):
     """What DeepSpeed trains: `student` with its head replaced by a `LossHead`."""
 
     def __init__(
-        self, student: nn.Module, workspace_bytes: int, accumulate: Accumulate = "float32"
+        self, student: nn.Module, workspace_bytes: int, accumulate: Accumulate = "weight"
     ) -> None:
         super().__init__()
         self.student = student
@@ -100,6 +102,68 @@ def _causal_model(student: nn.Module) -> Any:
     """The causal model itself, from under its adapters where it has some."""
     inner = getattr(student, "get_base_model", None)
     return student if inner is None else inner()
+
+
+def check_student(settings: StudentSettings, config: Any, *, tokens: int, context: int) -> None:
+    """Refuses, before a rank is started, a student that could not be trained as the recipe says.
+
+    Args:
+        settings: the recipe's student.
+        config: its configuration, as transformers reads it.
+        tokens: the highest id of its tokenizer plus one.
+        context: the longest sequence that the recipe lets in.
+
+    Raises:
+        ModelRefused: it cannot; says what to change.
+    """
+    text = config.get_text_config()
+    if text.vocab_size < tokens:
+        raise ModelRefused(
+            f"The embedding of '{settings.model}' is narrower than its tokenizer.",
+            cause=f"It has {text.vocab_size:,} rows, and the tokenizer's ids reach {tokens - 1:,}.",
+            solution="Take the tokenizer that the model was made with, or widen the embedding "
+            "(`resize_token_embeddings`).",
+        )
+    positions = positions_of(text.to_dict())
+    if positions and context > positions:
+        raise ModelRefused(
+            f"A context of {context:,} tokens is more than '{settings.model}' has positions for.",
+            cause=f"Its configuration says {positions:,}; beyond them it says nothing of use.",
+            solution="Lower `data.context`, or configure longer positions (`rope_parameters`, such "
+            "as YaRN) in the model's config.json.",
+            command=f"stillhouse train all RECIPE --set data.context={positions}",
+        )
+    if getattr(text, "attention_dropout", 0.0):
+        raise ModelRefused(
+            f"'{settings.model}' is configured with attention dropout.",
+            cause=f"`attention_dropout` is {text.attention_dropout}; packed attention has none.",
+            solution="Set `attention_dropout` to 0 in the model's config.json.",
+        )
+    if settings.lora is not None and settings.lora.targets != "all-linear":
+        _check_targets(settings, config, settings.lora.targets)
+
+
+def _check_targets(settings: StudentSettings, config: Any, targets: Sequence[str]) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    ]
+    # As peft matches them: a module's own name, or the end of it.
+    strange = [
+        each for each in targets if not any(f".{name}".endswith(f".{each}") for name in names)
+    ]
+    if strange:
+        known = sorted({name.rpartition(".")[2] for name in names})
+        raise ModelRefused(
+            f"'{settings.model}' has no projections called {', '.join(strange)}.",
+            cause="`student.lora.targets` names them; of the head, which computes the loss, no "
+            "adapters are made.",
+            solution=f"Name some of {', '.join(known)}, or say `all-linear`.",
+        )
 
 
 def load_student(settings: StudentSettings, start: str, *, seed: int) -> Any:

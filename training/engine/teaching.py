@@ -2,13 +2,14 @@
 
 In: a stage's rules and the corpus's columns. Out: a weight per teacher and example, written by the
 parent process, read by every rank, and `SparseTargets` for a micro-batch. An example that no rule
-is meant for, or whose rows are not in the store, is refused before training begins.
+is meant for, or whose rows are not in the store, is refused before training begins; so is a rule
+that is meant for no example.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from training.store.store import RowStore
 from training.store.unsayable import read_unsayable
 
 Columns = Mapping[str, str | int | None]
+_NAMED = 20
 
 
 def teachers_of(stage: StageSettings) -> list[str]:
@@ -43,15 +45,20 @@ def weights_of(
     an example's columns by its number.
 
     Raises:
-        RowsRefused: some example is meant for no teacher.
+        RowsRefused: a rule is meant for no example, or some example for no teacher.
     """
     teachers = teachers_of(stage)
-    rules = [(teachers.index(rule.teacher), rule) for rule in stage.teachers]
+    rows = [teachers.index(rule.teacher) for rule in stage.teachers]
     weights = np.zeros((len(teachers), examples))
+    idle = set(range(len(rows)))
     for number in range(examples):
         said = columns(number)
-        for teacher, rule in rules:
-            weights[teacher, number] += rule.weight * _meant(rule, said)
+        for place, (row, rule) in enumerate(zip(rows, stage.teachers, strict=True)):
+            if _meant(rule, said):
+                weights[row, number] += rule.weight
+                idle.discard(place)
+    if idle:
+        raise _idle_rule(stage, min(idle), map(columns, range(examples)))
     sums = weights.sum(axis=0)
     orphans = np.flatnonzero(sums == 0)
     if len(orphans):
@@ -63,6 +70,28 @@ def weights_of(
         )
     shares: NDArray[np.float32] = (weights / sums).astype(np.float32)
     return shares
+
+
+def _idle_rule(stage: StageSettings, place: int, columns: Iterable[Columns]) -> RowsRefused:
+    """A misspelt value would otherwise leave its teacher out without a word."""
+    rule = stage.teachers[place]
+    known: dict[str, set[str]] = {name: set() for name in rule.where}
+    for said in columns:
+        for name, values in known.items():
+            values.add("none" if said.get(name) is None else repr(said[name]))
+    wanted = "; ".join(f"{name}: {_listed(map(repr, rule.where[name]))}" for name in rule.where)
+    there = "; ".join(f"{name}: {_listed(sorted(known[name]))}" for name in rule.where)
+    return RowsRefused(
+        f"Rule {place + 1} of stage '{stage.name}', for teacher '{rule.teacher}', is meant for no "
+        "example.",
+        cause=f"It asks for {wanted}. The corpus has {there}.",
+        solution="Correct the values under `where`, or remove the rule.",
+    )
+
+
+def _listed(values: Iterable[str]) -> str:
+    named = list(values)
+    return ", ".join(named[:_NAMED]) + (" …" if len(named) > _NAMED else "")
 
 
 def _taught(weight_TE: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -15,14 +15,15 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.engine.disk import writing
+from training.engine.last_words import ERRORS
 from training.errors import LaunchFailed
 
 LOCK = "training.lock"
-ERRORS = "error-*.json"
 _EVERY_S, _GRACE_S = 0.5, 3.0
 
 
@@ -40,9 +41,13 @@ class Tether:
 
         Raises:
             LaunchFailed: another process holds it.
+            CheckpointRefused: there is no room for so much as a name.
         """
         file = folder / LOCK
-        with file.open("a+") as handle:
+        with ExitStack() as stack:
+            with writing(f"The folder {folder}"):
+                # Without a buffer, which would fail a second time when the file is closed.
+                handle = stack.enter_context(file.open("a+b", buffering=0))
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -52,9 +57,9 @@ class Tether:
                     solution="Wait until it is done, or end it.",
                 ) from error
             word = f"{uuid.uuid4().hex} {socket.gethostname()}"
-            handle.truncate(0)
-            handle.write(word)
-            handle.flush()
+            with writing(f"The folder {folder}"):
+                handle.truncate(0)
+                handle.write(word.encode())
             yield cls(file, word)
 
 

@@ -106,7 +106,7 @@ def fused_linear_loss(
     *,
     workspace_bytes: int,
     bias_V: Tensor | None = None,
-    accumulate: Accumulate = "float32",
+    accumulate: Accumulate = "weight",
     backend: Backend = "auto",
 ) -> tuple[Tensor, RowStats]:
     """The objective's loss summed over N rows, differentiable in hidden states, weight and bias.
@@ -116,14 +116,15 @@ def fused_linear_loss(
 
     Args:
         hidden_NH: final hidden states of the predicting rows; float, brought to the weight's dtype.
-        weight_VH: the head (tied or not), float32, bfloat16, float16 or float64.
+        weight_VH: the head (tied or not), bfloat16, float32 or float64.
         label_N: int64 in [0, V).
         targets: one `SparseTargets` per teacher; none for `ce`. Ids lie below V.
         workspace_bytes: bound on what is held besides the gradients; chunks are cut to fit.
         accumulate: how the weight's gradient is summed over chunks where the weight is of 16 bits.
-            `float32`: exact to float32, at 4 V H bytes during the forward pass besides the 2 V H
-            that are returned. `weight`: in the weight's own dtype, nothing besides those 2 V H, one
-            rounding more per chunk. With a float32 weight both are the returned 4 V H.
+            `weight`: in the 2 V H bytes that are returned, with one rounding per chunk. `float32`:
+            in 4 V H bytes, which are rounded once, into those 2 V H, at the end (on a CPU each
+            chunk's own product is of 16 bits before it is added). With a float32 weight both are
+            the returned 4 V H.
         backend: `torch`, `triton`, or `auto`: triton on a CUDA device and torch elsewhere.
 
     Returns:

@@ -77,8 +77,3 @@ class Objective:
     def kd_gradient_factor(self) -> float:
         """The same in dL/dz, where z/T brings one factor of 1/T."""
         return self.kd_factor / self.temperature
-
-    @property
-    def normaliser(self) -> bool:
-        """True where log Z_T of the targets is needed: buckets at a temperature other than one."""
-        return self.name in BUCKETED and self.temperature != 1.0

@@ -100,8 +100,9 @@ def dense_kd(
 
 
 def _tempered(log_p_K: Tensor, target: SparseTargets, n: int, T: float) -> tuple[Tensor, Tensor]:
-    """p^(1/T) / Z_T on K, and 1 less their sum for the tail as far as a float32 log Z can tell; a
-    tail's sum of powers is never below (T > 1) or above (T < 1) the power of its sum."""
+    """p^(1/T) / Z_T on K, and 1 less their sum for the tail as far as a float32 log Z can tell;
+    within its error, a tail's sum of powers is not below (T > 1) or above (T < 1) the power of its
+    sum."""
     assert target.log_z_N is not None
     z = target.log_z_N[n].double().exp()
     p_K = log_p_K.exp() ** (1 / T) / z
@@ -109,7 +110,8 @@ def _tempered(log_p_K: Tensor, target: SparseTargets, n: int, T: float) -> tuple
     remainder = 1.0 - p_K.sum()
     told = bool(remainder >= 2.0**-22)
     if T > 1:
-        p_tail = torch.maximum(remainder, bound) if told else bound
+        known = remainder if told else torch.zeros_like(bound)
+        p_tail = torch.maximum(known, torch.minimum(bound, known + 2.0**-22))
     else:
         p_tail = torch.minimum(remainder if told else torch.full_like(bound, 2.0**-22), bound)
     if target.log_tail_N[n] == -torch.inf:

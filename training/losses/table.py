@@ -134,7 +134,8 @@ def _tempered(target: SparseTargets, temperature: float) -> tuple[Tensor, Tensor
 
     A float32 log Z knows that remainder to `LOG_Z_ERROR` and no better. But the tail also lies on a
     known side of p_t^(1/T)/Z_T, for a sum of powers is above (T > 1) or below (T < 1) the power of
-    the sum; where the remainder says nothing, that bound does. What had no tail at T = 1 has none.
+    the sum; within that error the bound decides, and not beyond: what the store has for its least
+    mass may be less, and its power a good deal less. What had no tail at T = 1 has none.
     """
     if target.log_z_N is None:
         raise ValueError(f"targets without log Z cannot be taken to temperature {temperature}")
@@ -145,7 +146,8 @@ def _tempered(target: SparseTargets, temperature: float) -> tuple[Tensor, Tensor
     bound_N = (log_tail_N / temperature - log_z_N).exp()
     tail_N = -torch.expm1(log_mass_N)
     if temperature > 1:
-        tail_N = torch.maximum(torch.where(tail_N < LOG_Z_ERROR, 0.0, tail_N), bound_N)
+        tail_N = torch.where(tail_N < LOG_Z_ERROR, 0.0, tail_N)
+        tail_N = torch.maximum(tail_N, torch.minimum(bound_N, tail_N + LOG_Z_ERROR))
     else:
         tail_N = torch.minimum(tail_N.clamp(min=LOG_Z_ERROR), bound_N)
     tail_N = torch.where(log_tail_N == -math.inf, 0.0, tail_N)

@@ -59,7 +59,7 @@ def sweep(
     )
     result, gradient = evaluate(objective, table, z_CE, top_C, rest)
     if want_gradient:
-        _scale(logits_CV, gradient, objective, work, block_rows)
+        _scale(logits_CV, max_C, gradient, objective, work, block_rows)
         at_label_CE = gradient.value_NE.gather(1, table.label_at_N[:, None]).expand_as(z_CE)
         value_CE = torch.where(padding_CE, at_label_CE, gradient.value_NE)
         logits_CV[row_C1, id_CE] = value_CE.to(logits_CV.dtype)
@@ -69,43 +69,58 @@ def sweep(
 def _sums(
     logits_CV: Tensor, objective: Objective, work: torch.dtype, block_rows: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Maximum and sum of exp(z - maximum) of each row; leaves exp(z - maximum) in the logits."""
+    """Maximum of each row, and its sums of exp(z - maximum) and of exp((z - maximum) / T).
+
+    Where only the first is asked for, exp(z - maximum) is left in the logits. Otherwise these stay:
+    one cannot be had as a power of the other. At T = 10 the first is nought where the second still
+    counts, and the second's rounding, to 16 bits perhaps, would be multiplied by ten in the first.
+    """
     max_C = logits_CV.new_empty(len(logits_CV), dtype=work)
     sum_C = torch.empty_like(max_C)
     tempered_C = torch.empty_like(max_C) if tempered_tail(objective) else None
-    power = 1 / objective.temperature
     for rows in _blocks(len(logits_CV), block_rows):
         block = logits_CV[rows].to(work)
         highest = block.amax(dim=1)
         max_C[rows] = highest
-        block.sub_(highest.masked_fill_(highest == -math.inf, 0.0)[:, None]).exp_()
-        torch.sum(block, dim=1, out=sum_C[rows])
-        if tempered_C is not None:
-            tempered_C[rows] = block.pow(power).sum(dim=1)
-        if block.dtype != logits_CV.dtype:
-            logits_CV[rows] = block
+        shift_C1 = _finite(highest)[:, None]
+        if tempered_C is None:
+            torch.sum(block.sub_(shift_C1).exp_(), dim=1, out=sum_C[rows])
+            if block.dtype != logits_CV.dtype:
+                logits_CV[rows] = block
+        else:
+            scratch = block - shift_C1
+            torch.sum(scratch.exp_(), dim=1, out=sum_C[rows])
+            torch.sub(block, shift_C1, out=scratch).div_(objective.temperature)
+            torch.sum(scratch.exp_(), dim=1, out=tempered_C[rows])
     return max_C.double(), sum_C.double(), None if tempered_C is None else tempered_C.double()
 
 
 def _scale(
     logits_CV: Tensor,
+    max_C: Tensor,
     gradient: RowGradient,
     objective: Objective,
     work: torch.dtype,
     block_rows: int,
 ) -> None:
-    power = 1 / objective.temperature
-    factor_C = gradient.factor_N.to(work)
+    """The rest's gradient, from what `_sums` left."""
+    factor_C, shift_C = gradient.factor_N.to(work), _finite(max_C).to(work)
     for rows in _blocks(len(logits_CV), block_rows):
         block = logits_CV[rows].to(work)
         if gradient.tempered_factor_N is None:
             block.mul_(factor_C[rows, None])
         else:
-            tempered = block.pow(power)
-            block.mul_(factor_C[rows, None])
+            block.sub_(shift_C[rows, None])
+            tempered = torch.div(block, objective.temperature).exp_()
+            block.exp_().mul_(factor_C[rows, None])
             block.addcmul_(tempered, gradient.tempered_factor_N[rows, None].to(work))
         if block.dtype != logits_CV.dtype:
             logits_CV[rows] = block
+
+
+def _finite(max_C: Tensor) -> Tensor:
+    """Where the table holds the whole vocabulary there is no rest to be taken relative to."""
+    return max_C.masked_fill(max_C == -math.inf, 0.0)
 
 
 def _blocks(rows: int, size: int) -> list[slice]:

@@ -1,6 +1,6 @@
 """The same sweep over a chunk of logits as `torch_chunk`, in one CUDA kernel: a program per row.
 
-In: logits [C, V] in bfloat16, float16 or float32 on a CUDA device (or anywhere, under Triton's
+In: logits [C, V] in bfloat16 or float32 on a CUDA device (or anywhere, under Triton's
 interpreter) and the chunk's table. Out: the rows' results; the buffer then holds dL/dz where a
 gradient is wanted. A program takes the table's logits out of its row, sums the exponentials of the
 rest, does all the objective's arithmetic in registers, and writes the gradient over the row: two

@@ -21,14 +21,21 @@ def knobs_for(case: MemoryCase, memory: int, context: int) -> list[str] | None:
     knobs = list(_knobs(case, context))
     for name, turn in knobs:
         if _fits(turn(case), memory):
-            return [name]
-    turned: dict[str, str] = {}
+            return _named(case, turn(case), [name])
+    turned, names = case, []
     for name, turn in knobs:
-        case = turn(case)
-        turned[name.partition("=")[0]] = name
-        if _fits(case, memory):
-            return list(turned.values())
+        turned = turn(turned)
+        names.append(name)
+        if _fits(turned, memory):
+            return _named(case, turned, names)
     return None
+
+
+def _named(case: MemoryCase, turned: MemoryCase, names: list[str]) -> list[str]:
+    """The settings that lead from `case` to `turned`: the last ZeRO stage alone, also where a knob
+    implied it, because a recipe has to say it."""
+    others = [name for name in names if not name.startswith("engine.zero=")]
+    return ([f"engine.zero={turned.zero}"] if turned.zero != case.zero else []) + others
 
 
 def _fits(case: MemoryCase, memory: int) -> bool:
@@ -42,6 +49,8 @@ def _knobs(case: MemoryCase, context: int) -> Iterator[Knob]:
         yield f"engine.tokens_per_micro_batch={context}", lambda c: replace(c, tokens=context)
     if not case.checkpointing:
         yield "student.gradient_checkpointing=true", lambda c: replace(c, checkpointing=True)
+    if case.head_in_float32 and case.bytes_per_weight < 4:
+        yield "engine.head_accumulation=weight", lambda c: replace(c, head_in_float32=False)
     if case.zero < 3 and case.ranks > 1:
         yield "engine.zero=3", lambda c: c.with_zero(3)
     if case.zero == 0:

@@ -41,6 +41,7 @@ class MemoryCase:
     offload_optimizer: bool = False
     offload_parameters: bool = False
     adapters: int = 0
+    head_in_float32: bool = False
 
     @classmethod
     def of(
@@ -64,6 +65,7 @@ class MemoryCase:
             offload_optimizer=engine.offload_optimizer,
             offload_parameters=engine.offload_parameters,
             adapters=0 if lora is None else shape.adapter_parameters(lora.rank, lora.targets),
+            head_in_float32=engine.head_accumulation == "float32",
         ).with_zero(engine.zero)
 
     @property
@@ -123,7 +125,9 @@ def training_memory(case: MemoryCase) -> Memory:
     master = 0 if size == 4 and case.zero in (0, 3) else 4
     optimizer = (master + 8) * optimizer_share
     weights = size * (_share(case.held, ranks) if case.zero == 3 else case.held)
-    gradients = size * (shared if case.zero >= 2 else trained)
+    # Under ZeRO they are summed over micro-batches in 32 bits (`engine.deepspeed_config`).
+    summed = 4 if case.zero >= 1 else size
+    gradients = summed * (shared if case.zero >= 2 else trained)
     host = 0
     if case.offload_optimizer:
         # The moved gradients are kept beside the states that they update.
@@ -160,7 +164,7 @@ def _buffers(case: MemoryCase) -> int:
 
 
 def _update(case: MemoryCase) -> int:
-    """A 32-bit copy of the gradients for the step, and the flat 16-bit ones that it is made of."""
+    """A flat 32-bit copy of the gradients for the step."""
     if case.bytes_per_weight == 4:
         return 0
     if case.zero == 0:
@@ -168,19 +172,19 @@ def _update(case: MemoryCase) -> int:
     shared = _share(case.trained, case.ranks)
     if case.zero == 3:
         return 4 * min(shared, SUB_GROUP)
-    return 6 * shared
+    return 4 * shared
 
 
 def _head(case: MemoryCase) -> int:
     """The loss: its workspace, the rows' hidden states and their gradient, the head's gradient.
 
-    The worst case: every token is a trained row. The head's gradient is summed in 32 bits over the
-    chunks of rows, and handed on in the weight's own type (`training.losses.fused`); a head frozen
-    under adapters has none.
+    The worst case: every token is a trained row. The head's gradient is summed over the chunks of
+    rows in 32 bits, or in the weight's own type where `engine.head_accumulation` says so, and given
+    on in the latter (`training.losses.fused`); a head frozen under adapters has none.
     """
     size = case.bytes_per_weight
     rows = 2 * size * case.tokens * case.shape.hidden
-    summed = 4 if size == 4 else 4 + size
+    summed = 4 + size if size < 4 and case.head_in_float32 else size
     gradient = 0 if case.adapters else summed * case.shape.embedding
     return case.head_workspace + rows + gradient
 

@@ -23,6 +23,16 @@ _NEEDED = (
 )
 
 
+def positions_of(config: Mapping[str, Any]) -> int:
+    """How far a model's positions reach, with the stretching (such as YaRN) that it is configured
+    for; 0 where nothing is said of it."""
+    configured = config.get("max_position_embeddings") or 0
+    # transformers 5 writes the first, older files have the second.
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    original = rope.get("original_max_position_embeddings") or configured
+    return int(max(configured, original * float(rope.get("factor") or 1.0)))
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A projection of one layer: `inputs` features to `outputs`, with a bias or without."""
@@ -91,7 +101,7 @@ class Shape:
             head_size=config.get("head_dim") or (128 if kind == "qwen3" else hidden // heads),
             intermediate=config["intermediate_size"],
             vocabulary=config["vocab_size"],
-            positions=int(config.get("max_position_embeddings") or 0),
+            positions=positions_of(config),
             tied=bool(config.get("tie_word_embeddings", False)),
             qkv_bias=bias,
             out_bias=bias and kind != "qwen2",

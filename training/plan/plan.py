@@ -121,7 +121,7 @@ def make_plan(
             solution="Leave it out for the stated range, or give what your runs reported.",
         )
     student = find_model(recipe.student)
-    ranks = _ranks(recipe.engine)
+    ranks = ranks_of(recipe.engine)
     case = MemoryCase.of(student.shape, recipe.student, recipe.engine, recipe.data, ranks)
     teachers = [_plan_teacher(recipe, name, student) for name in recipe.teachers]
     corpus = estimate_tokens(recipe, options or TokenOptions())
@@ -157,8 +157,12 @@ def _warnings(recipe: TrainRecipe, models: list[Source]) -> list[str]:
     ]
 
 
-def _ranks(engine: EngineSettings) -> int:
-    """The ranks of one machine, or the slots of a hostfile (`host slots=8`, a line each)."""
+def ranks_of(engine: EngineSettings) -> int:
+    """The ranks of one machine, or the slots of a hostfile (`host slots=8`, a line each).
+
+    Raises:
+        PlanRefused: the hostfile cannot be read, or names no slots.
+    """
     if engine.hostfile is None:
         return engine.ranks
     try:
@@ -170,7 +174,13 @@ def _ranks(engine: EngineSettings) -> int:
             solution="Correct engine.hostfile, or leave it out and set engine.ranks.",
         ) from error
     slots = [int(n) for n in re.findall(r"^[^#\n]*\bslots=(\d+)", text, re.MULTILINE)]
-    return sum(slots) or engine.ranks
+    if not sum(slots):
+        raise PlanRefused(
+            f"The hostfile '{engine.hostfile}' names no devices.",
+            cause="None of its lines reads like `host slots=8`.",
+            solution="Correct engine.hostfile, or leave it out and set engine.ranks.",
+        )
+    return sum(slots)
 
 
 def _fit(case: MemoryCase, gpu: Gpu, context: int) -> Fit:

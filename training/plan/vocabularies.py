@@ -59,14 +59,15 @@ def _verdict(student: Source, teacher: Source) -> Verdict:
 
 
 def _same(student: Source, teacher: Source) -> str:
-    """The capture cuts the teacher's head at its tokenizer; what lies beyond is no token."""
+    """No capture keeps a teacher's padded id; the student's own stay in its softmax, as they do
+    when it is served (docs/distillation.md)."""
     tokens = student.tokens or 0
-    text = f"one tokenizer of {tokens:,} tokens"
-    padded = [
-        f"{each.shape.vocabulary - tokens:,} of the {owner}"
-        for owner, each in (("student", student), ("teacher", teacher))
-        if each.shape.vocabulary > tokens
-    ]
-    if not padded:
-        return f"{text}, all of them shared"
-    return f"{text}, all of them shared; padded ids ({', '.join(padded)}) have no mass"
+    of_teacher, of_student = (max(0, each.shape.vocabulary - tokens) for each in (teacher, student))
+    fates = []
+    if of_teacher:
+        fates.append(f"the teacher's {of_teacher:,} padded ids are never taught")
+    if of_student:
+        ids = "" if of_teacher else " padded ids"
+        fates.append(f"the student's {of_student:,}{ids} stay in its softmax")
+    text = f"one tokenizer of {tokens:,} tokens, all of them shared"
+    return f"{text}; {', '.join(fates)}" if fates else text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from training.report import style
+from common import pictures as style
 from training.report.figures import short
 from training.report.series import Floats, History, Series, Smooth, thin
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.report import style
+from common import pictures as style
 from training.report.panels import Panel, draw_panel, run_panels
 from training.report.reading import MetricsUnreadable
 from training.report.series import Floats, History

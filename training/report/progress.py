@@ -227,6 +227,27 @@ class PlainProgress:
             self._print(f"{self._stage} {record['name'].replace('_', ' ')} at step {step}")
 
 
+class CorpusProgress:
+    """A line every so often while a corpus is tokenised, which a large one takes minutes for; one
+    that is done before the first is due needs none.
+
+    Args:
+        print: takes one line.
+        every_s: seconds between two lines.
+    """
+
+    def __init__(self, print: Callable[[str], object], *, every_s: float = 5.0) -> None:
+        self._print, self._every_s = print, every_s
+        self._said_at = time.monotonic()
+
+    def __call__(self, done: int, rows: int) -> None:
+        """Takes how many of the corpus's rows are done."""
+        now = time.monotonic()
+        if now - self._said_at >= self._every_s:
+            self._said_at = now
+            self._print(f"tokenising: {done:,} of {rows:,} samples")
+
+
 def _value(record: Record, key: str, words: Callable[[float], str] = short) -> str:
     """The figure in words; what it was instead where it was not finite."""
     value = record.get(key)

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from storage.database import Database
-from storage.tables import Sample, TeacherLogprobs, utcnow
+from storage.tables import Sample, TeacherLogprobs, table_of, utcnow
 from training.store.shard import Shard
 
-_logprobs_t = TeacherLogprobs.__table__  # type: ignore[attr-defined]
-_sample_t = Sample.__table__  # type: ignore[attr-defined]
+_logprobs_t = table_of(TeacherLogprobs)
+_sample_t = table_of(Sample)
 
 # SQLite binds 32,766 values at most, older builds 999.
 _VALUES_AT_ONCE = 500

@@ -24,7 +24,8 @@ class TeacherIdentity:
     """Whose probabilities these are; the name that a recipe gives a teacher has no part in it.
 
     - `model`: the hub's name, or a local folder's own name (never its path).
-    - `revision`: the hub's commit, or a hash of the weights' content: what pins the weights.
+    - `revision`: the hub's commit, or a hash of a local folder's content: what pins weights and
+      tokenizer.
     - `engine`: `torch` or `vllm`.
     - `dtype`: of the weights as computed with: `float32`, `bfloat16`.
     """

@@ -1,6 +1,7 @@
 """What a store holds and what it is worth: is k enough, and what did storing cost.
 
-In: an open store. Out: `StoreReport`, from the shards' own statistics; no rows are read.
+In: an open store. Out: a `StoreReport`, or a `ShardReport` on one source's part of it, from the
+shards' own statistics; no rows are read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.store.key import RowsSource
 from training.store.shard import Shard
 from training.store.statistics import KEPT_EDGES, RowStatistics
 from training.store.store import RowStore
@@ -72,6 +74,14 @@ def store_report(store: RowStore) -> StoreReport:
     """Reports on all shards that the store holds."""
     each = tuple(_report(shard.name, [shard]) for shard in store.shards)
     return StoreReport(_report(str(store.folder), store.shards), each)
+
+
+def source_report(store: RowStore, source: RowsSource) -> ShardReport:
+    """Reports on the shards of one source: one teacher's rows in one form, whatever corpus they
+    were captured for. A folder may hold several teachers' rows, whose figures are no one's."""
+    return _report(
+        str(store.folder), [shard for shard in store.shards if shard.source.hash == source.hash]
+    )
 
 
 def _report(name: str, shards: Sequence[Shard]) -> ShardReport:

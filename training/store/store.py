@@ -58,10 +58,6 @@ class RowStore:
         """Samples, counting twice what two shards hold."""
         return len(self._key_M)
 
-    def has(self, key: str) -> bool:
-        """Whether there are rows under this key."""
-        return bool(self._found([key])[0] >= 0)
-
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Which of the keys have no rows: their positions in `keys`, ascending."""
         missing: list[int] = np.flatnonzero(self._found(keys) < 0).tolist()

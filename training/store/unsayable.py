@@ -8,12 +8,14 @@ bounds how many.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from training.errors import RowsRefused
+from training.store.disk import file_errors
 from training.store.key import RowsSource
 
 
@@ -21,7 +23,7 @@ def read_unsayable(folder: str | Path, source: RowsSource) -> dict[str, str]:
     """The samples' ids by the keys of the rows that there are not.
 
     Raises:
-        RowsRefused: the file is damaged.
+        RowsRefused: the file is damaged, or cannot be read.
     """
     file = _file(folder, source)
     try:
@@ -29,26 +31,44 @@ def read_unsayable(folder: str | Path, source: RowsSource) -> dict[str, str]:
         return {str(key): str(sample) for key, sample in said.items()}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise _unreadable(file, f"The system says: {error.strerror}.") from error
     except (ValueError, AttributeError) as error:
-        raise RowsRefused(
-            f"The list '{file}' cannot be read.",
-            cause=f"It is not what was written: {error}.",
-            solution="Delete it and capture again; it is made anew.",
-            command="stillhouse capture RECIPE",
-        ) from error
+        raise _unreadable(file, f"It is not what was written: {error}.") from error
 
 
 def add_unsayable(folder: str | Path, source: RowsSource, found: Mapping[str, str]) -> None:
-    """Adds to the list; it is replaced as a whole, or stays as it was."""
+    """Adds to the list; it is replaced as a whole, or stays as it was.
+
+    Raises:
+        CaptureError: it cannot be written.
+        RowsRefused: what is there is damaged.
+    """
     if not found:
         return
     file = _file(folder, source)
+    all_of_it = {**read_unsayable(folder, source), **found}
     part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as handle:
-        json.dump({**read_unsayable(folder, source), **found}, handle, indent=0)
-        handle.flush()
-        os.fsync(handle.fileno())
-    part.replace(file)
+    with file_errors(file.parent):
+        try:
+            with part.open("w", encoding="utf-8") as handle:
+                json.dump(all_of_it, handle, indent=0)
+                handle.flush()
+                os.fsync(handle.fileno())
+            part.replace(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+
+
+def _unreadable(file: Path, cause: str) -> RowsRefused:
+    return RowsRefused(
+        f"The list '{file}' cannot be read.",
+        cause=cause,
+        solution="Delete it and capture again; it is made anew.",
+        command="stillhouse capture RECIPE",
+    )
 
 
 def _file(folder: str | Path, source: RowsSource) -> Path:

@@ -8,7 +8,6 @@ is killed loses that one only, and the next writer removes it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,6 +21,7 @@ from typing import Self
 from training.data.example import Example
 from training.errors import CaptureError
 from training.store.codec import Codec
+from training.store.disk import file_errors
 from training.store.key import RowsSource, token_ids_hash
 from training.store.rows import TeacherRows
 from training.store.shard import MAGIC, SUFFIX, Entry, Shard, shard_end
@@ -29,7 +29,6 @@ from training.store.statistics import RowStatistics
 
 TEMPORARY = ".tmp"
 _LOCK = "writer.lock"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BUFFER_BYTES = 1 << 20
 
 
@@ -68,7 +67,7 @@ class ShardWriter:
         self._open: _OpenShard | None = None
 
     def __enter__(self) -> Self:
-        with _file_errors(self.folder):
+        with file_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(self.folder)
             for left_over in self.folder.glob(f"*{SUFFIX}{TEMPORARY}"):
@@ -137,7 +136,7 @@ class ShardWriter:
     @contextlib.contextmanager
     def _giving_up_on_failure(self) -> Iterator[None]:
         try:
-            with _file_errors(self.folder):
+            with file_errors(self.folder):
                 yield
         except CaptureError:
             if self._open is not None:
@@ -158,6 +157,7 @@ class _OpenShard:
         self._file = self._path.open("w+b", buffering=_BUFFER_BYTES)
         self._file.write(MAGIC)
         self._entries: list[tuple[Entry, RowStatistics, int]] = []
+        self._named: Path | None = None
 
     @property
     def rows(self) -> int:
@@ -170,7 +170,23 @@ class _OpenShard:
         self._entries.append((entry, statistics, self.rows + entry.length))
 
     def finish(self) -> Path:
-        """Writes the end, brings all to the disk and gives the shard its name."""
+        """Writes the end, brings all to the disk and gives the shard its name.
+
+        Interrupted at any moment, it may be called again.
+        """
+        if self._named is None or self._path.exists():
+            self._named = self._folder / f"{self._write_end()}{SUFFIX}"
+            self._path.replace(self._named)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._file.close()
+        return self._named
+
+    def _write_end(self) -> str:
+        """What stands behind the rows; returns the hash of the whole file."""
         self._drop_unfinished()
         statistics = RowStatistics.total(statistics for _, statistics, _ in self._entries)
         entries = [entry for entry, _, _ in self._entries]
@@ -181,15 +197,7 @@ class _OpenShard:
         content = hashlib.blake2b(digest_size=16)
         while block := self._file.read(_BUFFER_BYTES):
             content.update(block)
-        self._file.close()
-        path = self._folder / f"{content.hexdigest()}{SUFFIX}"
-        self._path.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return path
+        return content.hexdigest()
 
     def discard(self) -> None:
         """Nothing of it stays. Closing writes out what is buffered, which may fail once more."""
@@ -222,18 +230,3 @@ def _take_lock(folder: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-@contextlib.contextmanager
-def _file_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in _FULL
-        raise CaptureError(
-            f"Teacher rows cannot be written to '{folder}'.",
-            cause=f"The system says: {error.strerror}.",
-            solution=("Free some disk space" if full else "Make the folder one you may write to")
-            + " and run the same command again; the shards written so far are kept.",
-            command="df -h" if full else None,
-        ) from error

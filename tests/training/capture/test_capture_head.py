@@ -85,6 +85,22 @@ def test_a_tail_of_a_trillionth_is_exact() -> None:
     torch.testing.assert_close(scores.log_tail_N[0].double(), tail, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("lead", [90.0, 250.0, 2000.0])
+def test_a_teacher_however_sure_leaves_a_tail(lead: float) -> None:
+    """No float32 can hold e^-110, and at T = 10 the tail is what most of the mass is in."""
+    generator = torch.Generator().manual_seed(0)
+    bias = torch.randn(2000, generator=generator)
+    bias[5] += lead
+    head = RowHead(torch.zeros(2000, HIDDEN), bias, k=3, temperatures=(0.5, 10.0))
+    scores = head.top_k(*problem(2000)[::2])
+    truth = bias.double().log_softmax(0)
+    tail = truth.scatter(0, truth.topk(3).indices, -torch.inf).logsumexp(0)
+    torch.testing.assert_close(scores.log_tail_N[0].double(), tail, atol=0, rtol=1e-6)
+    for temperature, log_z_N in zip((0.5, 10.0), scores.log_z_TN, strict=True):
+        log_z = (truth / temperature).logsumexp(0)
+        torch.testing.assert_close(log_z_N[0].double(), log_z, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 8.0])
 def test_log_z_is_the_whole_vocabularys(temperature: float) -> None:
     hidden, weight, label = problem(3000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,7 +130,8 @@ def test_another_chat_template_is_another_key(
 
 def test_another_teachers_weights_are_another_identity(tiny: Path, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
-    model.save_pretrained(tmp_path / "same")
+    for folder in ("same", "other"):
+        shutil.copytree(tiny, tmp_path / folder)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.01)
@@ -139,6 +141,40 @@ def test_another_teachers_weights_are_another_identity(tiny: Path, tmp_path: Pat
         for folder in (tmp_path / "same", tmp_path / "same", tmp_path / "other")
     ]
     assert said[0] == said[1] != said[2]
+
+
+def _swap_two_ids(document: dict[str, Any]) -> None:
+    vocab = document["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+
+
+def _add_a_token(document: dict[str, Any]) -> None:
+    """One more id, which was padding before."""
+    document["added_tokens"].append({**document["added_tokens"][-1], "id": 938, "content": "<x>"})
+
+
+@pytest.mark.parametrize("change", [_swap_two_ids, _add_a_token])
+def test_rows_of_a_teacher_whose_tokenizer_was_edited_are_stale(
+    tiny: Path, rendered: Corpora, recipe_for: Recipes, tmp_path: Path, change: Any
+) -> None:
+    shutil.copytree(tiny, tmp_path / "teacher")
+    corpus, recipe = rendered(), recipe_for(tmp_path / "teacher")
+    capture(recipe, corpus, "big")
+    RowStore.open(recipe.capture.store).read(corpus.example(0), source_of(recipe, corpus))
+    file = tmp_path / "teacher" / "tokenizer.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(RowsRefused, match="stale") as caught:
+        RowStore.open(recipe.capture.store).read(corpus.example(0), source_of(recipe, corpus))
+    assert "teacher revision" in caught.value.cause
+
+
+def test_a_teacher_without_a_tokenizer_is_refused(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "mute")
+    (tmp_path / "mute" / "tokenizer.json").unlink()
+    with pytest.raises(TokenizerRefused, match=r"no readable tokenizer\.json"):
+        teacher_identity(TeacherModelSettings(model=str(tmp_path / "mute")))
 
 
 def test_a_teachers_identity_holds_no_path(tiny: Path) -> None:

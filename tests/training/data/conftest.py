@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,24 @@ CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-# As Qwen2.5-Instruct does it: a system prompt of its own where the conversation brings none.
-QWEN25 = (
-    "{% if messages[0].role != 'system' %}"
-    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}" + CHATML
+# As Qwen2.5-Instruct does it, less what it writes of tools: a system prompt of its own where the
+# conversation brings none. Where TRL is installed, the template itself is taken from there.
+QWEN25_REDUCED = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\n"
+    "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}"
+    "{% endif %}" + CHATML
 )
+
+
+def qwen25() -> str | None:
+    """Qwen2.5-Instruct's own template, from TRL's collection; None where TRL is not installed."""
+    trl = find_spec("trl")
+    if trl is None or trl.origin is None:
+        return None
+    file = Path(trl.origin).parent / "chat_templates" / "qwen2_5.jinja"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
 # As Qwen3 does it: thinking is stripped from every answer but the one to the last question, which
 # gets an empty thought where it has none.
 QWEN3 = (
@@ -63,7 +77,7 @@ LLAMA3 = (
 
 TEMPLATES = {
     "chatml": (CHATML, "<|im_end|>"),
-    "qwen2.5": (QWEN25, "<|im_end|>"),
+    "qwen2.5": (qwen25() or QWEN25_REDUCED, "<|im_end|>"),
     "qwen3": (QWEN3, "<|im_end|>"),
     "llama3": (LLAMA3, "<|eot_id|>"),
 }
@@ -113,6 +127,17 @@ def tokenizer_with(backend: Tokenizer) -> TokenizerMaker:
         return tokenizer
 
     return made
+
+
+@pytest.fixture(scope="session")
+def qwen25_twice(
+    tokenizer_with: TokenizerMaker,
+) -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
+    """A tokenizer with Qwen2.5's own template, and one with what it is reduced to here."""
+    own = qwen25()
+    if own is None:
+        pytest.skip("TRL, which carries Qwen2.5's chat template, is not installed")
+    return tokenizer_with(own), tokenizer_with(QWEN25_REDUCED)
 
 
 @pytest.fixture(scope="session")

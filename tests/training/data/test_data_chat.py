@@ -106,6 +106,20 @@ def test_every_response_follows_exactly_the_prompt_that_serving_feeds(
         assert trained_text == unicodedata.normalize("NFC", said)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(messages=conversations())
+def test_where_no_tools_are_called_qwen25s_template_says_what_its_reduction_says(
+    qwen25_twice: tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast],
+    messages: tuple[Message, ...],
+) -> None:
+    for prompt in (True, False):
+        whole, reduced = (
+            each.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
+            for each in qwen25_twice
+        )
+        assert whole == reduced
+
+
 @pytest.mark.parametrize("name", ["chatml", "qwen2.5", "llama3"])
 def test_turns_that_nest_share_one_example(tokenizers: Tokenizers, name: str) -> None:
     renderer = ChatRenderer(tokenizers[name], context=1000)
@@ -141,7 +155,8 @@ def test_no_token_of_the_system_the_user_or_the_template_is_trained(tokenizers: 
     example = one(ChatRenderer(tokenizer, 1000).render([record("Why?", "So.", "Oh?", "Yes.")]))
     ignored = tokenizer.decode(example.token_id_T[~example.trained_T])
     assert ignored == (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+        "<|im_end|>\n"
         "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
         "\n<|im_start|>user\nOh?<|im_end|>\n<|im_start|>assistant\n"
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +122,33 @@ def test_what_was_truncated_is_counted_and_named(
 def test_the_same_inputs_find_what_was_made(
     corpus: Corpus, renderer: ChatRenderer, tmp_path: Path
 ) -> None:
-    seen: list[int] = []
-    first = prepare(corpus, renderer, SPLIT, tmp_path, progress=seen.append)
-    again = prepare(corpus, renderer, SPLIT, tmp_path, progress=seen.append)
-    assert seen == [40]
+    seen: list[tuple[int, int]] = []
+    first, again = (
+        prepare(corpus, renderer, SPLIT, tmp_path, progress=lambda *said: seen.append(said))
+        for _ in range(2)
+    )
+    assert seen == [(40, 40)]
     assert again.folder == first.folder
 
 
-@pytest.mark.parametrize(
-    "changed", ["context", "too_long", "template", "tokens", "split", "scores"]
-)
+def test_scores_are_asked_of_the_corpus_and_shape_nothing_that_is_kept(
+    corpus: Corpus, manifest: Path, renderer: ChatRenderer, tmp_path: Path
+) -> None:
+    plain = prepare(read_corpus(CorpusSettings(manifest=str(manifest))), renderer, SPLIT, tmp_path)
+    assert corpus.difficulty is not None
+    scored = replace(corpus, difficulty=np.arange(40, dtype=np.int8) % 11 - 1)
+    made = prepare(scored, renderer, SPLIT, tmp_path)
+    assert made.folder == plain.folder
+    assert {plain.columns(n)["difficulty"] for n in range(39)} == {None}
+    # Row 14 is too long and has no example, so that rows and examples part there.
+    rows = [n for n in range(40) if n != 14]
+    wanted = [n % 11 - 1 if n % 11 else None for n in rows]
+    assert [made.columns(n)["difficulty"] for n in range(39)] == wanted
+
+
+@pytest.mark.parametrize("changed", ["context", "too_long", "template", "tokens", "split"])
 def test_other_inputs_make_another(
     corpus: Corpus,
-    manifest: Path,
     tokenizers: Tokenizers,
     tokenizer_with: Any,
     tmp_path: Path,
@@ -148,9 +164,7 @@ def test_other_inputs_make_another(
     elif changed == "template":
         tokenizer = tokenizers["chatml"]
     elif changed == "split":
-        split = Split(0.25, seed=1)
-    elif changed == "scores":
-        corpus = read_corpus(CorpusSettings(manifest=str(manifest)))
+        split = Split(0.26)
     else:
         tokenizer = tokenizer_with(tokenizer.chat_template)
         tokenizer.add_tokens(["答えは"])
@@ -164,7 +178,9 @@ def test_two_that_prepare_at_once_make_it_once(
     seen: list[int] = []
     with ThreadPoolExecutor(2) as pool:
         made = [
-            pool.submit(prepare, corpus, renderer, SPLIT, tmp_path, progress=seen.append)
+            pool.submit(
+                prepare, corpus, renderer, SPLIT, tmp_path, progress=lambda n, _: seen.append(n)
+            )
             for _ in range(2)
         ]
     assert len({each.result().folder for each in made}) == 1
@@ -248,6 +264,68 @@ def test_a_damaged_folder_is_refused_by_name(
     with pytest.raises(CorpusRefused, match="cannot be used") as refused:
         TokenisedCorpus.open(folder)
     assert damage in refused.value.cause
+
+
+EVERY_FILE = (
+    "token_id", "trained", "ends", "held_out", "row", "category", "language", "recipe",
+    "id", "id.ends", "sample_id", "sample_id.ends", "family_id", "family_id.ends",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(
+    manifest: Path, tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
+) -> TokenisedCorpus:
+    """A tokenised corpus, for tests that put back what they spoil."""
+    read = read_corpus(CorpusSettings(manifest=str(manifest)))
+    renderer = ChatRenderer(tokenizers["qwen2.5"], context=200)
+    return prepare(read, renderer, SPLIT, tmp_path_factory.mktemp("made"))
+
+
+@contextmanager
+def spoilt(file: Path, spoil: Callable[[bytes], bytes]) -> Iterator[None]:
+    """The file with other bytes of the same length, while the block lasts."""
+    sound = file.read_bytes()
+    other = spoil(sound)
+    assert other != sound and len(other) == len(sound)
+    file.write_bytes(other)
+    try:
+        yield
+    finally:
+        file.write_bytes(sound)
+
+
+def test_every_file_of_a_tokenised_corpus_has_a_hash(made: TokenisedCorpus) -> None:
+    assert {path.name for path in made.folder.iterdir()} == {*EVERY_FILE, "meta.json"}
+    assert {*made.meta["files"]} == {*EVERY_FILE}
+
+
+@pytest.mark.parametrize("damage", EVERY_FILE)
+def test_a_bit_that_flipped_in_a_file_is_refused_by_its_name(
+    made: TokenisedCorpus, manifest: Path, renderer: ChatRenderer, damage: str
+) -> None:
+    read = read_corpus(CorpusSettings(manifest=str(manifest)))
+    with (
+        spoilt(made.folder / damage, lambda raw: bytes([raw[0] ^ 1]) + raw[1:]),
+        pytest.raises(CorpusRefused, match="cannot be used") as refused,
+    ):
+        prepare(read, renderer, SPLIT, made.folder.parent)
+    assert f"`{damage}` is not what was written: its hash differs" in refused.value.cause
+    assert "Delete that folder" in refused.value.solution
+
+
+def test_a_figure_that_changed_among_the_counts_is_refused(
+    made: TokenisedCorpus, manifest: Path, renderer: ChatRenderer
+) -> None:
+    read = read_corpus(CorpusSettings(manifest=str(manifest)))
+    with (
+        spoilt(
+            made.folder / "meta.json", lambda raw: raw.replace(b'"records": 40', b'"records": 41')
+        ),
+        pytest.raises(CorpusRefused, match="cannot be used") as refused,
+    ):
+        prepare(read, renderer, SPLIT, made.folder.parent)
+    assert "meta.json" in refused.value.cause
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

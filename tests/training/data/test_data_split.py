@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from training.data.split import Split, split_of
+from training.data.split import Split
 
 
-def test_a_familys_part_depends_on_its_identifier_the_share_and_the_seed_alone() -> None:
-    families = [f"family {n}" for n in range(200)]
-    first = [split_of(family, 0.3, 1) for family in families]
-    assert first == [split_of(family, 0.3, 1) for family in families]
-    assert first != [split_of(family, 0.3, 2) for family in families]
+def test_a_familys_part_stays_what_it_is() -> None:
+    held_out = [n for n in range(20) if Split(0.3).of(f"family {n}") == "validation"]
+    assert held_out == [0, 1, 2, 4, 5, 6, 9, 10, 18, 19]
 
 
 def test_a_larger_share_keeps_everything_that_was_held_out() -> None:
     families = [f"family {n}" for n in range(500)]
     held_out = [
-        {family for family in families if split_of(family, share) == "validation"}
+        {family for family in families if Split(share).of(family) == "validation"}
         for share in (0.02, 0.1, 0.5)
     ]
     assert held_out[0] < held_out[1] < held_out[2]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ranks import Ranks, five_steps
 from trainer import exported_corpus, recipe_document, tiny_model, write_recipe
 
 from training.engine.launch import LOG
-from training.engine.stages import train
+from training.engine.spec import StageSpec
+from training.engine.stages import stage_spec, tokenised_corpus, train
 from training.errors import TrainingError
 from training.recipe import TrainRecipe, load_train_recipe
 
@@ -22,6 +24,34 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(folder / "student")
     tiny_model(folder / "teacher", 1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 24 samples, a student with its own head, and a teacher."""
+    folder = tmp_path_factory.mktemp("made")
+    exported_corpus(folder / "data", 24)
+    tiny_model(folder / "student", tie_word_embeddings=False)
+    tiny_model(folder / "teacher", 1)
+    return folder
+
+
+@pytest.fixture
+def spec(made: Path, tmp_path: Path) -> Callable[..., StageSpec]:
+    """The stage of `five_steps` in a folder of its own, with sections laid over the recipe."""
+
+    def make(restart: bool = False, **sections: Any) -> StageSpec:
+        recipe = five_steps(made, tmp_path, **sections)
+        corpus, tokens = tokenised_corpus(recipe)
+        return stage_spec(recipe, recipe.stages[0], corpus, tokens, restart=restart)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Ranks]:
+    with Ranks.forked() as forked:
+        yield forked
 
 
 Recipes = Callable[..., TrainRecipe]

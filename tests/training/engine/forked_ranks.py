@@ -2,9 +2,10 @@
 
     python forked_ranks.py
 
-One JSON object per line on standard input: `spec`, how many `ranks`, and `limits` (a name of
-`resource`'s and its soft limit in bytes; `RLIMIT_DATA` is what may come on top of what the process
-has). The answer, one line on standard output, is the list of the ranks' exit codes.
+One JSON object per line on standard input: `spec`, how many `ranks`, and perhaps `limits` (a name
+of `resource`'s and its soft limit in bytes; `RLIMIT_DATA` is what may come on top of what the
+process has) and `kill_at` (the step after which every rank gets SIGKILL). The answer, one line on
+standard output, is the list of the ranks' exit codes.
 
 A rank is `training.engine.worker.main` with the environment that DeepSpeed's launcher gives it.
 """
@@ -14,8 +15,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,8 @@ def _run(wanted: dict[str, Any]) -> list[int]:
         port = probe.getsockname()[1]
     ranks = wanted["ranks"]
     pids = [_rank(wanted, rank, ranks, port) for rank in range(ranks)]
+    if "kill_at" in wanted:
+        _kill(pids, Path(wanted["spec"]).with_name("metrics.jsonl"), wanted["kill_at"])
     codes = {}
     for _ in pids:
         pid, status = os.wait()
@@ -52,6 +57,17 @@ def _run(wanted: dict[str, Any]) -> list[int]:
             for other in set(pids) - codes.keys():
                 os.kill(other, 15)
     return [codes[pid] for pid in pids]
+
+
+def _kill(pids: list[int], metrics: Path, step: int) -> None:
+    """Kills them all once that step is written, or one of them has ended by itself."""
+    written = f'{{"kind":"step","step":{step},'.encode()
+    while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if metrics.exists() and written in metrics.read_bytes():
+            break
+        time.sleep(0.002)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _rank(wanted: dict[str, Any], rank: int, ranks: int, port: int) -> int:
@@ -66,11 +82,13 @@ def _rank(wanted: dict[str, Any], rank: int, ranks: int, port: int) -> int:
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
         "LOCAL_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    for name, limit in wanted["limits"].items():
+    for name, limit in wanted.get("limits", {}).items():
         soft = limit + (_data_bytes() if name == "RLIMIT_DATA" else 0)
         resource.setrlimit(getattr(resource, name), (soft, resource.RLIM_INFINITY))
     sys.argv = ["worker", wanted["spec"]]
-    sys.exit(worker.main())
+    code = worker.main()
+    sys.stdout.flush()
+    os._exit(code)  # taking a forked process down in order costs seconds
 
 
 def _data_bytes() -> int:

@@ -49,7 +49,7 @@ def _inputs(kv_heads: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 def _packed(inputs: list[Tensor], **settings: Any) -> Tensor:
-    bounds_D1 = torch.tensor(BOUNDS, dtype=torch.int32)
+    bounds_D1 = torch.tensor(BOUNDS, dtype=torch.int32, device=inputs[0].device)
     out, weights = packed_attention(
         torch.nn.Module(), *inputs, None, cu_length_D1=bounds_D1, longest=max(LENGTHS), **settings
     )
@@ -72,6 +72,65 @@ def test_packed_attention_is_the_dense_block_diagonal_one(
     expected.backward(upstream)
     for one, other in zip(mine, dense, strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-11, atol=1e-12)
+
+
+ON_CUDA = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="the variable-length kernel runs on CUDA alone"
+)
+# Eight bits in bfloat16, eleven in float16; the kernel rounds the scores' softmax as well.
+ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+def _on_cuda(kv_heads: int, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """The same 16-bit numbers on the GPU, and in float64 for the reference."""
+    rounded = [each.detach() for each in _inputs(kv_heads, dtype)]
+    return (
+        [each.cuda().requires_grad_() for each in rounded],
+        [each.double().requires_grad_() for each in rounded],
+    )
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    return float((found.detach().cpu().double() - expected.detach()).norm() / expected.norm())
+
+
+@ON_CUDA
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("window", [None, 1, 3, 9, 100])
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("dtype", list(ROUNDING), ids=str)
+def test_the_cuda_kernel_is_the_dense_block_diagonal_one(
+    kv_heads: int, window: int | None, scaling: float | None, dtype: torch.dtype
+) -> None:
+    mine, dense = _on_cuda(kv_heads, dtype)
+    out = _packed(mine, sliding_window=window, scaling=scaling)
+    expected = _dense(*dense, window, 8**-0.5 if scaling is None else scaling)
+    assert (out.dtype, out.shape) == (dtype, expected.shape)
+    assert _error(out, expected) < ROUNDING[dtype]
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    out.backward(upstream.cuda())
+    expected.backward(upstream.double())
+    for one, other in zip(mine, dense, strict=True):
+        assert one.grad is not None and other.grad is not None
+        # A window of one is its own value: neither query nor key has a gradient to compare.
+        if other.grad.norm() > 1e-9:
+            assert _error(one.grad, other.grad) < 2 * ROUNDING[dtype]
+        else:
+            assert one.grad.norm().item() < ROUNDING[dtype]
+
+
+@ON_CUDA
+@pytest.mark.parametrize("window", [None, 4])
+def test_on_cuda_no_document_sees_another_bit_for_bit(window: int | None) -> None:
+    inputs = [each.detach() for each in _on_cuda(2, torch.bfloat16)[0]]
+    before = _packed(inputs, sliding_window=window)
+    changed = [each.clone() for each in inputs]
+    for each in changed:
+        each[:, :, 6:15] += 1
+    after = _packed(changed, sliding_window=window)
+    assert torch.equal(before[:, :6], after[:, :6])
+    assert torch.equal(before[:, 15:], after[:, 15:])
+    assert not torch.isclose(before[:, 6:15], after[:, 6:15]).all()
 
 
 def test_a_token_never_sees_what_comes_after_it() -> None:

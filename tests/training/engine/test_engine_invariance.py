@@ -1,16 +1,21 @@
 """However the work is cut (ranks, ZeRO stage, micro-batches, packing, offload), training is the
-same: the same losses and gradient norms, step by step, in float32, to 1e-5."""
+same: the same losses and gradient norms, step by step, and the same weights in the end, in float32,
+to 1e-5."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 from trainer import exported_corpus, recipe_document, tiny_model, train_many, write_recipe
 
 from training.capture.capture import capture
-from training.engine.stages import tokenised_corpus
+from training.engine.stages import MODEL, stage_folder, tokenised_corpus
 from training.recipe import TrainRecipe, load_train_recipe
 
 FIGURES = ("loss", "ce", "kd", "gradient_norm", "teacher_mass", "student_mass", "nll")
@@ -38,6 +43,8 @@ WAYS: dict[int, dict[str, dict[str, Any]]] = {
             "zero": 3, "offload_optimizer": True, "offload_parameters": True,
             "tokens_per_micro_batch": 100,
         },
+        "zero 2, checkpointed": {"zero": 2, "gradient_checkpointing": True},
+        "zero 3, checkpointed": {"zero": 3, "gradient_checkpointing": True},
     },
 }  # fmt: skip
 
@@ -61,16 +68,27 @@ def _recipe(folder: Path, base: dict[str, Any], ranks: int, way: dict[str, Any])
     return load_train_recipe(write_recipe(folder, document))
 
 
-def _curves(base: dict[str, Any], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    curves = {}
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one way of cutting led to: the lines of steps and validations, and the weights."""
+
+    curve: list[dict[str, Any]]
+    weights: dict[str, Tensor]
+
+
+def _runs(base: dict[str, Any], folder: Path) -> dict[str, Run]:
+    runs = {}
     for ranks, ways in WAYS.items():
         recipes = [
             _recipe(folder / f"{ranks} {name}", base, ranks, way) for name, way in ways.items()
         ]
         metrics = train_many(recipes, ranks, folder)
-        for name, records in zip(ways, metrics, strict=True):
-            curves[f"{ranks} ranks, {name}"] = [r for r in records if r["kind"] != "event"]
-    return curves
+        for name, recipe, records in zip(ways, recipes, metrics, strict=True):
+            model = stage_folder(recipe, recipe.stages[-1]) / MODEL
+            weights = load_file(model / "model.safetensors")
+            curve = [record for record in records if record["kind"] != "event"]
+            runs[f"{ranks} ranks, {name}"] = Run(curve, weights)
+    return runs
 
 
 def _stage(kind: str, **settings: Any) -> dict[str, Any]:
@@ -79,15 +97,15 @@ def _stage(kind: str, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def sft_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def sft_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("sft")
     manifest = exported_corpus(folder / "data", 40)
     base = recipe_document(manifest, tiny_model(folder / "student"), stages=[_stage("sft")])
-    return _curves(base, folder)
+    return _runs(base, folder)
 
 
 @pytest.fixture(scope="module")
-def kd_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def kd_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("kd")
     teachers = {
         name: {"model": str(tiny_model(folder / name, seed)), "dtype": "float32"}
@@ -105,35 +123,42 @@ def kd_curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
     _, tokens = tokenised_corpus(recipe)
     for name in teachers:
         capture(recipe, tokens, name)
-    return _curves(base, folder)
+    return _runs(base, folder)
 
 
-EVERY_WAY = pytest.mark.parametrize(
-    "way", [f"{ranks} ranks, {name}" for ranks, ways in WAYS.items() for name in ways]
+PLAIN = "1 ranks, plain"
+EVERY_OTHER_WAY = pytest.mark.parametrize(
+    "way",
+    [
+        way
+        for ranks, ways in WAYS.items()
+        for name in ways
+        if (way := f"{ranks} ranks, {name}") != PLAIN
+    ],
 )
 
 
 @pytest.mark.slow
-@EVERY_WAY
-def test_sft_is_the_same_however_it_is_cut(
-    sft_curves: dict[str, list[dict[str, Any]]], way: str
-) -> None:
-    _same(sft_curves["1 ranks, plain"], sft_curves[way])
+@EVERY_OTHER_WAY
+def test_sft_is_the_same_however_it_is_cut(sft_runs: dict[str, Run], way: str) -> None:
+    _same(sft_runs[PLAIN], sft_runs[way])
 
 
 @pytest.mark.slow
-@EVERY_WAY
-def test_kd_is_the_same_however_it_is_cut(
-    kd_curves: dict[str, list[dict[str, Any]]], way: str
-) -> None:
-    _same(kd_curves["1 ranks, plain"], kd_curves[way])
+@EVERY_OTHER_WAY
+def test_kd_is_the_same_however_it_is_cut(kd_runs: dict[str, Run], way: str) -> None:
+    _same(kd_runs[PLAIN], kd_runs[way])
 
 
-def _same(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
-    assert len(expected) == 4  # three steps, one validation
-    assert [r["step"] for r in found] == [r["step"] for r in expected]
-    for one, other in zip(expected, found, strict=True):
+def _same(expected: Run, found: Run) -> None:
+    assert len(expected.curve) == 4  # three steps, one validation
+    assert [r["step"] for r in found.curve] == [r["step"] for r in expected.curve]
+    for one, other in zip(expected.curve, found.curve, strict=True):
         figures = [name for name in FIGURES if one.get(name) is not None]
         assert figures
         for name in figures:
             assert other[name] == pytest.approx(one[name], rel=TOLERANCE), (name, one["step"])
+    assert found.weights.keys() == expected.weights.keys()
+    for name, weight in expected.weights.items():
+        if not name.endswith("k_proj.bias"):  # softmax does not see it: AdamW magnifies noise
+            torch.testing.assert_close(found.weights[name], weight, rtol=1e-5, atol=1e-5)

@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from training.engine.deepspeed_config import deepspeed_config
+from training.engine.deepspeed_config import deepspeed_config, precision_warning
 from training.engine.launch import LOG, _why
 from training.engine.memory_errors import explained, is_out_of_memory
 from training.engine.optimizer import learning_rate, make_optimizer
 from training.engine.spec import SPEC, StageSpec
 from training.engine.tether import LOCK, Tether
-from training.errors import LaunchFailed, NotFinite, OutOfMemory, RowsRefused
+from training.errors import CheckpointRefused, LaunchFailed, NotFinite, OutOfMemory, RowsRefused
 from training.recipe import EngineSettings, StageSettings, StudentSettings, TrainRecipe
 
 
@@ -127,6 +127,22 @@ def test_offload_and_float32_reach_deepspeed() -> None:
     assert config["zero_optimization"]["offload_param"]["device"] == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("zero", "dtype", "warned"),
+    [(0, "bfloat16", True), (1, "bfloat16", False), (0, "float32", False)],
+)
+def test_gradients_that_add_up_in_bfloat16_are_warned_of(
+    zero: int, dtype: str, warned: bool
+) -> None:
+    student = StudentSettings.model_validate({"model": "m", "dtype": dtype})
+    warning = precision_warning(_engine(zero=zero), student)
+    assert (warning is not None) is warned
+    # What is warned of is what DeepSpeed is not told to do in float32.
+    config = deepspeed_config(_engine(zero=zero), _stage(), student, cuda=False)
+    in_float32 = config.get("data_types") == {"grad_accum_dtype": "fp32"}
+    assert in_float32 is (dtype == "bfloat16" and not warned)
+
+
 # ---- Out of memory
 
 
@@ -143,9 +159,9 @@ def test_what_the_real_allocator_says_is_out_of_memory() -> None:
     assert is_out_of_memory(python.value)
 
 
-def test_another_error_stays_what_it_is() -> None:
+def test_another_error_is_no_lack_of_memory() -> None:
     for error in (RuntimeError("size mismatch"), ValueError("not enough memory")):
-        assert explained(error, _recipe()) is error
+        assert not is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +191,19 @@ def test_out_of_memory_names_the_knobs_that_are_left(
     with pytest.raises(RuntimeError) as caught:
         _allocate_too_much()
     found = explained(caught.value, _recipe(**sections))
-    assert isinstance(found, OutOfMemory)
     assert [each for each in said if each not in found.solution] == []
     assert [each for each in unsaid if each in found.solution] == []
     assert "allocate" in found.cause
+
+
+def test_out_of_memory_tells_what_lets_the_run_go_on_from_what_begins_it_anew() -> None:
+    recipe = _recipe(engine={"ranks": 2, "zero": 1})
+    goes_on, said, anew = explained(MemoryError(), recipe).solution.partition("--restart")
+    assert said
+    for knob in ("tokens_per_micro_batch", "head_workspace_mib", "gradient_checkpointing"):
+        assert knob in goes_on and knob not in anew
+    for knob in ("engine.zero", "offload_optimizer", "student.lora"):
+        assert knob in anew and knob not in goes_on
 
 
 # ---- What a rank's error becomes
@@ -208,6 +233,18 @@ def test_an_untyped_death_says_the_last_telling_line_and_where_the_rest_is(tmp_p
     assert isinstance(error, LaunchFailed)
     assert "exit code 1" in error.what and error.cause == "ValueError: it broke"
     assert LOG in error.solution
+
+
+def test_what_an_earlier_run_said_explains_no_later_death(tmp_path: Path) -> None:
+    log = tmp_path / LOG
+    log.write_text("OSError: No space left on device\n")
+    earlier = log.stat().st_size
+    with log.open("a") as file:
+        file.write("ValueError: it broke\n")
+    error = _why(_spec(tmp_path), 1, earlier)
+    assert isinstance(error, LaunchFailed)
+    assert error.cause == "ValueError: it broke"
+    assert isinstance(_why(_spec(tmp_path), 1), CheckpointRefused)
 
 
 def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:

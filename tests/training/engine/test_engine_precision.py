@@ -20,13 +20,15 @@ pytestmark = pytest.mark.slow
 STEPS = 6
 # Adapters on attention and on the MLP; a rate at which they have to move.
 LORA = {"rank": 4, "alpha": 8}
+# In float32, a tied head at every stage is test_engine_invariance's.
+EXACT = {"tied": (0,), "untied": (0, 1, 2, 3)}
 RUNS: dict[str, dict[str, Any]] = {
     **{f"{head} {dtype} {zero}": {"head": head, "dtype": dtype, "zero": zero}
        for head in ("tied", "untied")
-       for dtype, zeros in (("float32", (0,)), ("bfloat16", (0, 1, 2, 3)))
+       for dtype, zeros in (("float32", EXACT[head]), ("bfloat16", (0, 1, 2, 3)))
        for zero in zeros},
     **{f"lora {zero}": {"head": "tied", "dtype": "float32", "zero": zero, "lora": LORA}
-       for zero in (0, 2, 3)},
+       for zero in (0, 1, 2, 3)},
 }  # fmt: skip
 
 
@@ -102,12 +104,16 @@ def test_merged_adapters_move_what_they_are_on_and_nothing_else(
             assert torch.linalg.matrix_rank(change, atol=1e-6) <= LORA["rank"]
 
 
-@pytest.mark.parametrize("zero", [2, 3])
-def test_adapters_are_the_same_at_every_zero_stage(trained: _Trained, zero: int) -> None:
-    assert trained.losses[f"lora {zero}"] == pytest.approx(trained.losses["lora 0"], rel=1e-5)
-    one, other = trained.weights("lora 0"), trained.weights(f"lora {zero}")
+@pytest.mark.parametrize("zero", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["lora", "untied float32"])
+def test_adapters_and_an_untied_head_are_the_same_at_every_zero_stage(
+    trained: _Trained, kind: str, zero: int
+) -> None:
+    assert trained.losses[f"{kind} {zero}"] == pytest.approx(trained.losses[f"{kind} 0"], rel=1e-5)
+    one, other = trained.weights(f"{kind} 0"), trained.weights(f"{kind} {zero}")
     for key in one:
-        torch.testing.assert_close(other[key], one[key], rtol=1e-4, atol=1e-5)
+        if not key.endswith("k_proj.bias"):  # softmax does not see it: AdamW magnifies noise
+            torch.testing.assert_close(other[key], one[key], rtol=1e-4, atol=1e-5)
 
 
 def test_adapters_learn(trained: _Trained) -> None:

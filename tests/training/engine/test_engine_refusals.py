@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer import exported_corpus, tiny_model
 
 from common.hashing import digest
@@ -165,9 +166,11 @@ def begun(recipe: TrainRecipe) -> Path:
     [
         {"engine": {"ranks": 2}},
         {"engine": {"zero": 1}},
-        {"data": {"packing": False}},
+        {"engine": {"zero": 1, "offload_optimizer": True}},
         {"corpus": {"validation": 0.4}},
-        {"student": {"gradient_checkpointing": True}},
+        {"student": {"dtype": "bfloat16"}},
+        {"student": {"lora": {"rank": 2}}},
+        {"stages": [{"name": "sft", "kind": "sft", "epochs": 7}]},
     ],
 )
 def test_a_folder_of_another_run_is_refused(
@@ -196,7 +199,14 @@ def test_restart_puts_the_old_run_aside(recipe: Recipes) -> None:
 
 def test_what_does_not_shape_the_result_may_change(recipe: Recipes) -> None:
     begun(recipe())
-    changed = recipe(engine={"checkpoint_every": 7, "keep_checkpoints": 5, "validate_every": 3})
+    changed = recipe(
+        engine={
+            "checkpoint_every": 7, "keep_checkpoints": 5, "validate_every": 3,
+            "tokens_per_micro_batch": 64, "samples_per_micro_batch": 2, "head_workspace_mib": 5,
+        },
+        data={"packing": False},
+        student={"gradient_checkpointing": True},
+    )  # fmt: skip
     corpus, tokens = tokenised_corpus(changed)
     assert stage_spec(changed, changed.stages[0], corpus, tokens).folder.name == "sft"
 
@@ -254,6 +264,52 @@ def test_a_second_trainer_takes_nothing_from_the_first(recipe: Recipes, refused:
             train(made, made.stages, restart=True)
     assert (folder / "error-0.json").exists()
     assert not list(folder.parent.glob("sft.old-*"))
+
+
+# ---- Devices
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        (None, "cannot be read"),
+        ("one slots=2\n# two slots=2\n", "has 2 devices, the recipe 4"),
+        ("# nobody\n", "names no devices"),
+    ],
+)
+def test_a_hostfile_without_the_recipes_devices_is_refused(
+    recipe: Recipes, refused: Refused, tmp_path: Path, hosts: str | None, said: str
+) -> None:
+    file = tmp_path / "hosts"
+    if hosts is not None:
+        file.write_text(hosts)
+    error = refused(recipe(engine={"hostfile": str(file), "ranks": 4}), LaunchFailed, said)
+    assert str(file) in error.what
+    assert "engine.ranks" in error.solution
+
+
+def test_a_hostfile_with_the_recipes_devices_is_taken(recipe: Recipes, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("one slots=3\ntwo slots=1\n")
+    made = recipe(engine={"hostfile": str(tmp_path / "hosts"), "ranks": 4})
+    assert stage_spec(made, made.stages[0], *tokenised_corpus(made)).recipe.engine.ranks == 4
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "said"),
+    [("tpu", "does not know the accelerator 'tpu'"), ("cuda", "There is no GPU")],
+)
+def test_an_accelerator_that_is_not_there_is_refused(
+    recipe: Recipes,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    said: str,
+) -> None:
+    if accelerator == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one here")
+    monkeypatch.setenv("DS_ACCELERATOR", accelerator)
+    error = refused(recipe(), LaunchFailed, said)
+    assert "DS_ACCELERATOR" in error.cause
 
 
 def test_without_deepspeed_training_is_refused(

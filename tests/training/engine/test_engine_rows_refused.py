@@ -135,6 +135,28 @@ def test_a_shard_whose_table_changed_is_refused(recipe: Recipes, refused: Refuse
     assert shard.name in error.what
 
 
+@pytest.mark.parametrize(
+    ("where", "wanted", "there"),
+    [
+        ({"category": ["maths"]}, "category: 'maths'", "category: 'math', 'rewrite'"),
+        ({"language": ["fr", "de"]}, "language: 'fr', 'de'", "language: 'en', 'ja', 'zh'"),
+        (
+            {"category": ["rewrite"], "language": ["zh"]},
+            "category: 'rewrite'; language: 'zh'",
+            "category: 'math', 'rewrite'; language: 'en', 'ja', 'zh'",
+        ),
+    ],
+)
+def test_a_rule_that_is_meant_for_no_example_is_refused(
+    recipe: Recipes, refused: Refused, where: dict[str, Any], wanted: str, there: str
+) -> None:
+    rules = [{"teacher": "big"}, {"teacher": "big", "where": where}]
+    error = refused(
+        recipe([KD | {"teachers": rules}]), RowsRefused, "Rule 2 .* is meant for no example"
+    )
+    assert error.cause == f"It asks for {wanted}. The corpus has {there}."
+
+
 def test_a_teacher_whose_vocabulary_covers_too_little_is_refused(
     recipe: Recipes, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,12 @@ from training.losses.targets import SparseTargets
 TRITON_RUNS = torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
 VOCABULARY = 37
 ROWS = 6
+
+Teachers = tuple[Tensor, list[tuple[Tensor, int, float]]]
+"""A student's logits; and each teacher's logits, how many ids it keeps, and its weight."""
+
+# How far the first logit leads: 1 - P is down to 1e-9, to 1e-17 (nothing beside one), to 1e-35.
+SURE_TEACHERS = {"sure_teacher": 20.0, "surer_teacher": 40.0, "surest_teacher": 80.0}
 
 
 @dataclass(frozen=True)
@@ -62,52 +69,44 @@ def top_k(device: str) -> Callable[..., SparseTargets]:
     return make
 
 
-def _ordinary(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _ordinary(draw: Callable[..., Tensor]) -> Teachers:
     return draw(2.0), [(draw(2.0), 5, 1.0)]
 
 
-def _ties(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _ties(draw: Callable[..., Tensor]) -> Teachers:
     return draw(1.0).round(), [(draw(1.0).round(), 5, 1.0)]
 
 
-def _whole_vocabulary(
-    draw: Callable[..., Tensor],
-) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _whole_vocabulary(draw: Callable[..., Tensor]) -> Teachers:
     return draw(2.0), [(draw(2.0), VOCABULARY, 1.0)]
 
 
-def _one_id(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _one_id(draw: Callable[..., Tensor]) -> Teachers:
     return draw(2.0), [(draw(2.0), 1, 1.0)]
 
 
-def _sure_teacher(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _sure_teacher(draw: Callable[..., Tensor], lead: float) -> Teachers:
     teacher_NV = draw(2.0)
     first_NV = teacher_NV >= teacher_NV.amax(dim=1, keepdim=True)
-    return draw(2.0), [(teacher_NV + 11.0 * first_NV, 5, 1.0)]
+    return draw(2.0), [(teacher_NV + lead * first_NV, 5, 1.0)]
 
 
-def _sure_student(draw: Callable[..., Tensor]) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _sure_student(draw: Callable[..., Tensor]) -> Teachers:
     return draw(60.0), [(draw(2.0), 5, 1.0)]
 
 
-def _student_sure_of_k(
-    draw: Callable[..., Tensor],
-) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _student_sure_of_k(draw: Callable[..., Tensor]) -> Teachers:
     teacher_NV = draw(2.0)
     on_K_NV = teacher_NV >= teacher_NV.topk(5, dim=1).values[:, -1:]
     return draw(2.0) + 120.0 * on_K_NV, [(teacher_NV, 5, 1.0)]
 
 
-def _near_the_teacher(
-    draw: Callable[..., Tensor],
-) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _near_the_teacher(draw: Callable[..., Tensor]) -> Teachers:
     teacher_NV = draw(2.0)
     return teacher_NV + draw(0.1), [(teacher_NV, 5, 1.0)]
 
 
-def _several_teachers(
-    draw: Callable[..., Tensor],
-) -> tuple[Tensor, list[tuple[Tensor, int, float]]]:
+def _several_teachers(draw: Callable[..., Tensor]) -> Teachers:
     teacher_NV = draw(2.0)
     return draw(2.0), [
         (teacher_NV, 5, 0.25),
@@ -121,7 +120,7 @@ SITUATIONS = {
     "ties": _ties,
     "whole_vocabulary": _whole_vocabulary,
     "one_id": _one_id,
-    "sure_teacher": _sure_teacher,
+    **{name: partial(_sure_teacher, lead=lead) for name, lead in SURE_TEACHERS.items()},
     "sure_student": _sure_student,
     "student_sure_of_k": _student_sure_of_k,
     "near_the_teacher": _near_the_teacher,
@@ -155,5 +154,27 @@ def make_rows(device: str, top_k: Callable[..., SparseTargets]) -> Callable[...,
                 target.id_NK[:3, keep:] = -1
                 target.log_p_NK[:3, keep:] = -math.inf
         return Rows(logits_NV.to(device), label_N, targets)
+
+    return make
+
+
+@pytest.fixture
+def random_rows(device: str, top_k: Callable[..., SparseTargets]) -> Callable[..., Rows]:
+    """Rows of a shape that a seed decides: any number of rows, ids, teachers, and ids kept."""
+
+    def make(objective: Objective, seed: int) -> Rows:
+        generator = torch.Generator().manual_seed(seed)
+
+        def whole(low: int, high: int) -> int:
+            return int(torch.randint(low, high + 1, (), generator=generator))
+
+        rows, vocabulary, teachers = whole(1, 8), whole(1, 400), whole(1, 3)
+        logits = 2.0 * torch.randn(teachers + 1, rows, vocabulary, generator=generator)
+        targets = [
+            top_k(each.to(device), whole(1, min(vocabulary, 24)), objective, 1 / teachers)
+            for each in logits[1:]
+        ]
+        label_N = torch.randint(vocabulary, (rows,), generator=generator)
+        return Rows(logits[0].to(device), label_N.to(device), targets)
 
     return make

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses.fused import RowStats, fused_linear_loss
+from training.losses.fused import Backend, RowStats, fused_linear_loss
 from training.losses.objective import BUCKETED, Objective
 from training.losses.reference import dense_kd, dense_loss
 from training.losses.table import LOG_Z_ERROR
@@ -30,13 +30,17 @@ def identity_of(goal: Objective) -> str:
 
 
 def gradient_of(
-    logits_NV: Tensor, label_N: Tensor, targets: list[SparseTargets], goal: Objective
+    logits_NV: Tensor,
+    label_N: Tensor,
+    targets: list[SparseTargets],
+    goal: Objective,
+    backend: Backend = "torch",
 ) -> tuple[Tensor, RowStats]:
     """dL/dz: the head is the identity."""
     hidden_NV = logits_NV.clone().requires_grad_()
-    eye_VV = torch.eye(logits_NV.shape[1], dtype=logits_NV.dtype)
+    eye_VV = torch.eye(logits_NV.shape[1], dtype=logits_NV.dtype, device=logits_NV.device)
     loss, stats = fused_linear_loss(
-        hidden_NV, eye_VV, label_N, targets, goal, workspace_bytes=1 << 20
+        hidden_NV, eye_VV, label_N, targets, goal, workspace_bytes=1 << 20, backend=backend
     )
     return torch.autograd.grad(loss, [hidden_NV])[0], stats
 
@@ -48,28 +52,29 @@ def without_tail(log_p_NV: Tensor) -> SparseTargets:
         log_p_NK=log_p_NV,
         log_tail_N=torch.full((len(log_p_NV),), -math.inf),
         weight_N=torch.ones(len(log_p_NV)),
-    )
+    ).to(log_p_NV.device)
 
 
 @pytest.mark.parametrize("goal", DIVERGENCES, ids=identity_of)
 def test_a_divergence_is_never_negative_whatever_a_codec_did_to_the_targets(
-    goal: Objective, situation: str, make_rows: Callable[..., Any]
+    goal: Objective, situation: str, make_rows: Callable[..., Any], backend: Backend
 ) -> None:
-    for seed in range(5):
+    for seed in range(5 if backend == "torch" else 1):
         rows = make_rows(situation, goal, seed)
         targets = [replace(t, log_p_NK=t.log_p_NK.bfloat16().float()) for t in rows.targets]
-        _, stats = gradient_of(rows.logits_NV, rows.label_N, targets, goal)
+        _, stats = gradient_of(rows.logits_NV, rows.label_N, targets, goal, backend)
         assert torch.isfinite(stats.kd).all()
         assert stats.kd.min() >= 0
 
 
 @pytest.mark.parametrize("goal", DIVERGENCES, ids=identity_of)
 def test_it_is_nought_where_the_student_is_the_teacher(
-    goal: Objective, top_k: Callable[..., SparseTargets]
+    goal: Objective, top_k: Callable[..., SparseTargets], backend: Backend, device: str
 ) -> None:
     logits_NV = 3 * torch.randn(20, 40, generator=torch.Generator().manual_seed(0))
-    label_N = torch.zeros(20, dtype=torch.int64)
-    gradient_NV, stats = gradient_of(logits_NV, label_N, [top_k(logits_NV, 6, goal)], goal)
+    logits_NV, label_N = logits_NV.to(device), torch.zeros(20, dtype=torch.int64, device=device)
+    targets = [top_k(logits_NV, 6, goal)]
+    gradient_NV, stats = gradient_of(logits_NV, label_N, targets, goal, backend)
     # A log-probability of float32 is off by 1e-7 of itself, and KL goes with the square of that;
     # but a tail that T < 1 made smaller than log Z can tell is off by as much as that.
     assert stats.kd.max() <= (1e-11 if goal.temperature >= 1 else 2 * LOG_Z_ERROR)
@@ -125,27 +130,31 @@ def test_sampled_is_unbiased_over_all_draws() -> None:
     assert stats.kd.min() >= 0
 
 
-def test_the_draws_of_one_teacher_and_its_whole_distribution_teach_the_same() -> None:
+def test_the_draws_of_one_teacher_and_its_whole_distribution_teach_the_same(
+    backend: Backend, device: str
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    teacher_NV, student_NV = torch.randn(2, 5, 12, generator=generator)
+    teacher_NV, student_NV = torch.randn(2, 5, 12, generator=generator).to(device)
     targets = [without_tail(teacher_NV.log_softmax(dim=1))]
-    label_N = torch.arange(5)
-    drawn_NV, _ = gradient_of(student_NV, label_N, targets, Objective("sampled"))
-    exact_NV, _ = gradient_of(student_NV, label_N, targets, Objective("tail_bucket"))
+    label_N = torch.arange(5, device=device)
+    drawn_NV, _ = gradient_of(student_NV, label_N, targets, Objective("sampled"), backend)
+    exact_NV, _ = gradient_of(student_NV, label_N, targets, Objective("tail_bucket"), backend)
     torch.testing.assert_close(drawn_NV, exact_NV, rtol=1e-5, atol=1e-7)
 
 
-def test_a_teacher_that_is_sure_to_the_last_bit_leaves_all_divergences_finite() -> None:
-    logits_NV = torch.zeros(1, 6)
+def test_a_teacher_that_is_sure_to_the_last_bit_leaves_all_divergences_finite(
+    backend: Backend, device: str
+) -> None:
+    logits_NV, label_N = torch.zeros(1, 6, device=device), torch.tensor([2], device=device)
     sure = SparseTargets(
         id_NK=torch.tensor([[2, 4]]),
         log_p_NK=torch.tensor([[0.0, -math.inf]]),
         log_tail_N=torch.tensor([-math.inf]),
         weight_N=torch.ones(1),
         log_z_N=torch.zeros(1),
-    )
+    ).to(torch.device(device))
     for goal in DIVERGENCES:
-        gradient_NV, stats = gradient_of(logits_NV, torch.tensor([2]), [sure], goal)
+        gradient_NV, stats = gradient_of(logits_NV, label_N, [sure], goal, backend)
         assert torch.isfinite(gradient_NV).all(), goal
         assert torch.isfinite(stats.kd).all(), goal
         assert gradient_NV[0, 2] <= 0, goal
@@ -159,13 +168,13 @@ def test_a_teacher_that_is_sure_to_the_last_bit_leaves_all_divergences_finite() 
     ids=identity_of,
 )  # fmt: skip
 def test_statistics_are_those_of_the_dense_distributions(
-    goal: Objective, situation: str, make_rows: Callable[..., Any], backend: str, device: str
+    goal: Objective, situation: str, make_rows: Callable[..., Any], backend: Backend, device: str
 ) -> None:
     rows = make_rows(situation, goal)
     eye_VV = torch.eye(rows.logits_NV.shape[1], device=device)
     _, stats = fused_linear_loss(
         rows.logits_NV, eye_VV, rows.label_N, rows.targets, goal,
-        workspace_bytes=1 << 20, backend=backend,  # type: ignore[arg-type]
+        workspace_bytes=1 << 20, backend=backend,
     )  # fmt: skip
     for n, z_V in enumerate(rows.logits_NV.double()):
         want = dense_statistics(z_V, n, rows, goal)

@@ -15,7 +15,7 @@ import pytest
 from cli.show import console
 from cli.train_plan import plan_command
 from common.hashing import digest
-from storage.schema import SCHEMA_VERSION
+from storage.export import EXPORT_VERSION
 from training.errors import CorpusRefused
 from training.plan.gpus import GPUS, PlanRefused, parse_prices
 from training.plan.hours import Work, hours_on
@@ -175,7 +175,7 @@ def _exported(folder: Path, answers: list[str], *overrides: str) -> TrainRecipe:
         },
         "rows": len(lines),
         "sha256": hashlib.sha256(raw).hexdigest(),
-        "schema_version": SCHEMA_VERSION,
+        "export_version": EXPORT_VERSION,
     }
     path = folder / "corpus.jsonl.manifest.json"
     path.write_bytes(orjson.dumps(manifest | {"export": digest(manifest)}))

@@ -32,16 +32,24 @@ CASE = MemoryCase(
 
 @pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_model_states_are_those_of_the_zero_paper(zero: int) -> None:
-    # arXiv 1910.02054, figure 1: 2 + 2 + K bytes per parameter with K = 12, cut up stage by stage.
+    # arXiv 1910.02054, figure 1: 2 + 2 + K bytes per parameter with K = 12, cut up stage by stage;
+    # but gradients take 4 where ZeRO sums them over micro-batches, as ours are.
     memory = training_memory(CASE.with_zero(zero))
     size, ranks = SEVEN.parameters, 8
     expected = (
         2 * size / (ranks if zero == 3 else 1)
-        + 2 * size / (ranks if zero >= 2 else 1)
+        + (4 if zero >= 1 else 2) * size / (ranks if zero >= 2 else 1)
         + 12 * size / (ranks if zero >= 1 else 1)
     )
     states = memory.weights + memory.gradients + memory.optimizer
     assert states == pytest.approx(expected, abs=64)
+
+
+def test_a_head_summed_in_its_own_type_saves_four_bytes_per_weight_of_it() -> None:
+    in_float32, in_bfloat16 = (
+        training_memory(replace(CASE, head_in_float32=which)) for which in (True, False)
+    )
+    assert in_float32.head - in_bfloat16.head == 4 * SEVEN.embedding
 
 
 def test_states_are_what_the_tensors_of_a_real_adamw_take() -> None:
@@ -171,6 +179,7 @@ def _turn(case: MemoryCase, knob: str) -> MemoryCase:
         "student.gradient_checkpointing": lambda: replace(case, checkpointing=True),
         "engine.offload_optimizer": lambda: replace(case, offload_optimizer=True),
         "engine.offload_parameters": lambda: replace(case, offload_parameters=True),
+        "engine.head_accumulation": lambda: replace(case, head_in_float32=False),
     }
     return turns[name]()
 

@@ -65,13 +65,22 @@ def test_a_recipe_has_the_papers_settings(student: str) -> None:
     assert sorted(recipe.teachers) == sorted(TEACHERS)
 
 
-def test_padded_ids_of_a_wider_teacher_are_counted() -> None:
+def test_padded_ids_are_counted_and_each_sides_fate_is_said() -> None:
     student, teacher = (
         find_model(ModelSettings(model=f"Qwen/Qwen2.5-{size}-Instruct")) for size in ("3B", "14B")
     )
     text = check_vocabulary(student, teacher, "t").text
     assert "151,665 tokens, all of them shared" in text
-    assert "padded ids (271 of the student, 399 of the teacher) have no mass" in text
+    assert "the teacher's 399 padded ids are never taught" in text
+    assert "the student's 271 stay in its softmax" in text
+
+
+def test_padded_ids_that_are_not_there_are_not_spoken_of(tiny: Path, tmp_path: Path) -> None:
+    exact = find_model(_folder(tiny, tmp_path / "s", width=938))
+    wider = find_model(_folder(tiny, tmp_path / "t", width=1_024))
+    assert "padded" not in check_vocabulary(exact, exact, "t").text
+    alone = check_vocabulary(wider, exact, "t").text
+    assert "the student's 86 padded ids stay in its softmax" in alone and "teacher" not in alone
 
 
 def _folder(tiny: Path, path: Path, *, width: int, rename: str | None = None) -> ModelSettings:
@@ -154,6 +163,19 @@ def test_a_context_beyond_a_models_positions_is_warned_of() -> None:
     recipe = load_train_recipe(RECIPES / "0.5b.yaml", ["data.context=40960"])
     assert "32,768" in make_plan(recipe).warnings[0]
     assert make_plan(load_train_recipe(RECIPES / "0.5b.yaml")).warnings == []
+
+
+@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
+def test_positions_that_yarn_stretches_are_positions_of_a_plan_too(
+    tiny: Path, tmp_path: Path, key: str
+) -> None:
+    settings = _folder(tiny, tmp_path / "s", width=938)
+    file = tmp_path / "s" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config.pop("rope_parameters", None)
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1_024}
+    file.write_text(json.dumps(config | {key: yarn}), encoding="utf-8")
+    assert find_model(settings).shape.positions == 4_096
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
+from common import pictures as style
 from training.recipe import TrackingSettings
-from training.report import style
 from training.report.metrics import MetricsWriter, StepMetrics
 from training.report.plots import plot_kept_mass, plot_run
 from training.report.reading import MetricsUnreadable

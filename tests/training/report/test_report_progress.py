@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from training.report.figures import short, span
-from training.report.progress import PlainProgress, TrainProgress
+from training.report.progress import CorpusProgress, PlainProgress, TrainProgress
 from training.report.reading import Record, read_metrics
 
 WriteRun = Callable[..., Path]
@@ -148,3 +148,12 @@ def test_figures_have_three_digits(value: float, words: str) -> None:
 )
 def test_a_length_of_time_has_its_two_largest_units(seconds: float, words: str) -> None:
     assert span(seconds) == words
+
+
+def test_tokenising_says_how_far_it_is_as_often_as_is_wanted() -> None:
+    said: list[str] = []
+    often, seldom = CorpusProgress(said.append, every_s=0.0), CorpusProgress(said.append)
+    seldom(512, 100_000)
+    often(1_024, 100_000)
+    often(1_536, 100_000)
+    assert said == [f"tokenising: {n} of 100,000 samples" for n in ("1,024", "1,536")]

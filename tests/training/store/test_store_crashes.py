@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from teacher_rows import QWEN_WIDTH, SOURCE, example, example_rows
 
 from training.errors import CaptureError
+from training.store.shard import SUFFIX, Shard
 from training.store.store import RowStore
 from training.store.writer import ShardWriter
 
@@ -164,6 +167,36 @@ def test_an_exception_in_the_block_keeps_what_was_appended(tmp_path: Path) -> No
         writer.append(example(0), example_rows(0))
         raise KeyboardInterrupt
     assert there(tmp_path) == {0}
+
+
+@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_while_a_shard_is_closed_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int, after: bool
+) -> None:
+    calls: list[int] = []
+
+    def interrupted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            calls.append(len(calls))
+            if calls[-1] == call and not after:
+                raise KeyboardInterrupt
+            said = real(*arguments)
+            if calls[-1] == call and after:
+                raise KeyboardInterrupt
+            return said
+
+        return run
+
+    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, SOURCE, QWEN_WIDTH) as writer:
+        for number in range(3):
+            writer.append(example(number), example_rows(number))
+        monkeypatch.setattr(os, "fsync", interrupted(os.fsync))
+        monkeypatch.setattr(os, "replace", interrupted(os.replace))
+        monkeypatch.setattr(Shard, "open", interrupted(Shard.open))
+        writer.flush()
+    assert there(tmp_path) == {0, 1, 2}
+    assert [each.suffix for each in tmp_path.iterdir() if each.is_file()].count(SUFFIX) == 1
 
 
 def test_rows_that_are_refused_leave_the_open_shard_usable(tmp_path: Path) -> None:

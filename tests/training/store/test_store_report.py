@@ -12,7 +12,7 @@ from teacher_rows import QWEN_WIDTH, SOURCE, dense_rows, example, example_rows
 
 from training.store.codec import codec_error
 from training.store.key import CaptureForm, RowsSource
-from training.store.report import store_report
+from training.store.report import source_report, store_report
 from training.store.rows import TeacherRows
 from training.store.statistics import KEPT_EDGES
 from training.store.store import RowStore
@@ -66,6 +66,21 @@ def test_the_shards_figures_add_up_to_the_whole(tmp_path: Path) -> None:
     assert {shard.teachers for shard in report.shards} == {("big-model",)}
     highest = max(shard.codec_error["1.0"].highest for shard in report.shards)
     assert report.total.codec_error["1.0"].highest == highest
+
+
+def test_a_sources_figures_are_those_of_its_own_shards(tmp_path: Path) -> None:
+    other = dataclasses.replace(SOURCE, form=CaptureForm.top_k(11))
+    alone = store_report(write(tmp_path / "alone")).total
+    write(tmp_path / "both")
+    with ShardWriter(tmp_path / "both", other, QWEN_WIDTH) as writer:
+        writer.append(example(0), example_rows(0), nll=1000.0)
+    store = RowStore.open(tmp_path / "both")
+    own = source_report(store, SOURCE)
+    assert dataclasses.replace(own, name=alone.name) == alone
+    assert source_report(store, other).rows == 20
+    assert store_report(store).total.rows == alone.rows + 20
+    strange = dataclasses.replace(SOURCE, template_fingerprint="e" * 32)
+    assert source_report(store, strange).rows == 0
 
 
 def test_the_report_is_plain_json(tmp_path: Path) -> None:

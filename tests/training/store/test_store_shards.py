@@ -61,7 +61,6 @@ def test_the_store_says_what_is_missing(tmp_path: Path) -> None:
     store = RowStore.open(tmp_path)
     keys = [SOURCE.key(example(number)) for number in range(6)]
     assert store.missing(keys) == [1, 3, 5]
-    assert [store.has(key) for key in keys] == [True, False] * 3
     assert store.missing([]) == []
 
 

@@ -96,12 +96,16 @@ def add_panel(
     return figure.add_axes(box)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes the PNG whole or not at all."""
+def save(figure: Figure, path: Path, *, scale: int = 1) -> None:
+    """Writes the PNG whole or not at all; `scale` makes it that many times finer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.tmp")
-    figure.savefig(new, format="png", dpi=DPI)
-    new.replace(path)
+    try:
+        figure.savefig(new, format="png", dpi=DPI * scale)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def heading(figure: Figure, name: str, sentence: str) -> None:
@@ -158,6 +162,14 @@ def shown(text: str) -> str:
     )
 
 
+def without_glyphs(text: str) -> str:
+    """The characters of `text` that no installed font has, each once: what `shown` spells out."""
+    known = _known_characters()
+    return "".join(
+        dict.fromkeys(each for each in text if each.isprintable() and ord(each) not in known)
+    )
+
+
 def _spelt(character: str) -> str:
     name = unicodedata.name(character, "")
     for kind in ("HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE "):
@@ -170,8 +182,22 @@ def _spelt(character: str) -> str:
 def _installed_families() -> tuple[str, ...]:
     from matplotlib import font_manager
 
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return tuple(family for family in _FAMILIES if family in installed)
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    if known.isdisjoint(_FAMILIES[1:]):
+        _look_again()
+        known = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(family for family in _FAMILIES if family in known)
+
+
+def _look_again() -> None:
+    """Adds fonts that were installed after matplotlib wrote its list of them."""
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    for path in set(font_manager.findSystemFonts()).difference(f.fname for f in manager.ttflist):
+        # A file that is no font, or of a kind that matplotlib cannot read, is nobody's fault here.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            manager.addfont(path)
 
 
 @functools.cache

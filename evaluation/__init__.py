@@ -1,0 +1,1 @@
+"""Measures a model on published benchmarks; results are rows that lead back to its training."""

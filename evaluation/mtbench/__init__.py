@@ -1,0 +1,1 @@
+"""MT-Bench: eighty questions in two turns, each answer graded from 1 to 10."""

@@ -1,0 +1,1 @@
+"""Evaluations side by side: intervals, comparisons, pictures and one page of HTML."""
