@@ -20,13 +20,13 @@ def test_the_command_serves_until_ctrl_c(db: Path, tmp_path: Path) -> None:
         url = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert url, line
         assert db.name in line
+        assert process.stdout.readline().strip() == "Ctrl-C ends it."
         with urllib.request.urlopen(f"{url[0]}samples", timeout=60) as answer:
             assert answer.status == 200
             assert "verification_failed" in answer.read().decode().replace("<wbr>", "")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     finally:
         end(process)
-    assert "Ctrl-C ends it." in out
     assert "Traceback" not in err
     assert process.returncode in (0, 130, -signal.SIGINT)
