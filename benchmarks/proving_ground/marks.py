@@ -5,6 +5,8 @@ In: the model's folder, the exam's file, the database in which it sat the exam. 
 - `accuracy`: the share of problems whose greedy answer the executable checks accepted.
 - `nll`: mean negative log-likelihood, in nats per response token (the turn's end included), of the
   world's own responses to the exam; `entropy`: of the model's distribution at the same places.
+- `agreement`: how often its most probable next token there is the one of the response;
+  `confidence`: the mean probability that it gives that token.
 - `ece`: expected calibration error of its most probable next token at those places, in 15 bins of
   equal width (Guo and others, arXiv 1706.04599). A response is one of several right ones, drawn by
   the world's law, so a calibrated model is right as often as it is sure.
@@ -82,6 +84,7 @@ def likelihoods(model: str, rows: Iterable[dict[str, Any]]) -> dict[str, float]:
         "entropy": entropy / len(hit_N),
         "ece": calibration_error(confidence_N, hit_N),
         "agreement": float(hit_N.float().mean()),
+        "confidence": float(confidence_N.double().mean()),
         "tokens": len(hit_N),
     }
 
