@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.proving_ground.arms import Arm, Arms
 from benchmarks.proving_ground.discussion import first_line
+from benchmarks.proving_ground.earlier import Earlier
 from benchmarks.proving_ground.pipeline import Pipeline
 from benchmarks.proving_ground.report import write_report
 from benchmarks.proving_ground.scales import SCALES
@@ -42,6 +43,11 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=_WORK, help="where results are kept")
     parser.add_argument("--report", type=Path, help="where the report goes")
+    parser.add_argument(
+        "--earlier", type=Path, metavar="REPORT.JSON",
+        help="an earlier report whose arms are added where they are not done here; exams that "
+        "both have must agree",
+    )  # fmt: skip
     parser.add_argument("--cores", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
         "--digest", type=Path, metavar="REPORT.JSON",
@@ -72,7 +78,8 @@ def prove(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     exams += list(arms.teachers().values())[0 if options.sweeps else -1 :]
     with only_one(pipeline.work):
         run_steps(exams, pipeline.work, options.cores, lambda line: print(line, flush=True))
-    said = write_report(pipeline, folder, options.cores)
+    earlier = Earlier.read(options.earlier, options.scale) if options.earlier else None
+    said = write_report(pipeline, folder, options.cores, earlier)
     print(f"{folder / 'REPORT.md'}")
     accuracy = {name: each["accuracy"] for name, each in said["arms"].items()}
     return {"scale": options.scale, "seconds": round(time.monotonic() - began), **accuracy}

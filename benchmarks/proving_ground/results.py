@@ -21,6 +21,8 @@ from benchmarks.proving_ground.statistics import Estimate, estimate, paired
 from benchmarks.proving_ground.steps import Step, everything
 
 MARKS = ("accuracy", "nll", "ece", "entropy")
+SURENESS = ("confidence", "agreement")
+"""Marks that older exams do not have."""
 Document = dict[str, Any]
 
 
@@ -42,9 +44,11 @@ class ArmResult:
         return sorted(self.exams[0]["groups"])
 
     def values(self, mark: str) -> list[float]:
-        """One of `MARKS`, or a group's accuracy, per seed."""
+        """One of `MARKS`, or a group's accuracy, per seed; of `SURENESS`, where an exam has it."""
         if mark in MARKS:
             return [exam[mark] for exam in self.exams]
+        if mark in SURENESS:
+            return [exam[mark] for exam in self.exams if mark in exam]
         return [exam["groups"][mark] for exam in self.exams]
 
     def of(self, mark: str) -> Estimate:
@@ -120,8 +124,14 @@ def _samples(pipeline: Pipeline, pupil: Pupil) -> int:
 
 def as_document(arms: Mapping[str, ArmResult]) -> Document:
     """Mean, half the 95 % interval and each seed's value, by arm and mark."""
-    return {name: {mark: _figures(arm, mark) for mark in (*MARKS, *arm.groups)}
-            for name, arm in arms.items()}  # fmt: skip
+    return {
+        name: {
+            mark: _figures(arm, mark)
+            for mark in (*MARKS, *SURENESS, *arm.groups)
+            if arm.values(mark)
+        }
+        for name, arm in arms.items()
+    }
 
 
 def makings_document(made: Mapping[str, Making]) -> Document:

@@ -66,10 +66,10 @@ class Times:
         }
 
 
-def times(pipeline: Pipeline, steps: Sequence[Step], cores: int) -> Times:
-    """What `steps` and all that they need took on a machine of so many cores."""
+def times(pipeline: Pipeline, steps: Sequence[Step], cores: int, *, alone: bool = False) -> Times:
+    """What `steps` took on a machine of so many cores, and, unless `alone`, all that they need."""
     summed: dict[tuple[str, int], list[float]] = {}
-    needed = everything(steps)
+    needed = list(steps) if alone else everything(steps)
     for step in needed:
         seconds = step.seconds(pipeline.work)
         if seconds is not None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.proving_ground.plots import draw_arms
-from benchmarks.proving_ground.results import ArmResult, Making, at_common_seeds, difference
+from benchmarks.proving_ground.results import (
+    SURENESS,
+    ArmResult,
+    Making,
+    at_common_seeds,
+    difference,
+)
 from benchmarks.proving_ground.sections.words import (
     Lines,
     compared,
@@ -16,6 +22,7 @@ from benchmarks.proving_ground.sections.words import (
     number,
     table,
 )
+from benchmarks.proving_ground.statistics import paired
 from benchmarks.proving_ground.sweeps import WHOLE
 
 _BASE = f"{WHOLE}:renorm"
@@ -58,7 +65,21 @@ def calibration(found: Mapping[str, ArmResult], made: Mapping[str, Making]) -> L
              *table(head, rows), ""]  # fmt: skip
     for mark in ("ece", "nll"):
         lines += [compared(arm, arms[0], mark) for arm in arms[1:]]
-    return lines
+    return [*lines, *_sureness(arms, made)]
+
+
+def _sureness(arms: Sequence[ArmResult], made: Mapping[str, Making]) -> Lines:
+    """How sure each is, and how often right: what ECE is made of."""
+    if any(len(arm.values(mark)) < arm.seeds for arm in arms for mark in SURENESS):
+        return []
+    rows = [
+        [_label(arm.name, made), *(number(arm.of(mark)) for mark in SURENESS),
+         number(paired(*(arm.values(mark) for mark in SURENESS))), number(arm.of("entropy"))]
+        for arm in arms
+    ]  # fmt: skip
+    head = ["arm", "probability of its best token", "its best token is right", "excess", "entropy"]
+    said = "What that is made of: how sure each is, on average, and how often it is right:"
+    return ["", said, "", *table(head, rows)]
 
 
 def _label(name: str, made: Mapping[str, Making]) -> str:
