@@ -50,7 +50,10 @@ def pytest_configure() -> None:
     The console keeps the width that the environment gave when it was made; made without one, it
     follows what a test sets. Workers have a core each: with as many threads as the machine has
     cores in every one of them and in what they start, all of them mostly wait for each other.
+    A job in a shell's background ignores Ctrl-C, and so would all that the tests start.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("COLUMNS", None)
