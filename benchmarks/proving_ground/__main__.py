@@ -19,7 +19,6 @@ from pathlib import Path
 
 from benchmarks.proving_ground.arms import Arm, Arms
 from benchmarks.proving_ground.discussion import first_line
-from benchmarks.proving_ground.earlier import Earlier
 from benchmarks.proving_ground.pipeline import Pipeline
 from benchmarks.proving_ground.report import write_report
 from benchmarks.proving_ground.scales import SCALES
@@ -44,16 +43,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=_WORK, help="where results are kept")
     parser.add_argument("--report", type=Path, help="where the report goes")
     parser.add_argument(
-        "--earlier", type=Path, metavar="REPORT.JSON",
-        help="an earlier report whose arms are added where they are not done here; exams that "
-        "both have must agree",
-    )  # fmt: skip
+        "--training-seeds", type=int, metavar="N", help="train each arm with the first N seeds only"
+    )
     parser.add_argument("--cores", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
         "--digest", type=Path, metavar="REPORT.JSON",
         help="print the first line of a discussion.md that belongs to these figures, and end",
     )  # fmt: skip
     options = parser.parse_args()
+    if options.training_seeds is not None and options.training_seeds < 1:
+        parser.error("--training-seeds: at least 1")
     if options.digest:
         print(first_line(json.loads(options.digest.read_text(encoding="utf-8"))))
         return
@@ -69,7 +68,7 @@ def prove(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Does the steps; returns the last line: each arm's accuracy, and how long this call took."""
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pipeline = Pipeline(SCALES[options.scale], options.work)
+    pipeline = Pipeline(SCALES[options.scale].with_seeds(options.training_seeds), options.work)
     arms = Arms(pipeline)
     wanted = chosen(options.arms, arms.all()) if options.arms else (
         arms.all() if options.sweeps else arms.headline()
@@ -78,8 +77,7 @@ def prove(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     exams += list(arms.teachers().values())[0 if options.sweeps else -1 :]
     with only_one(pipeline.work):
         run_steps(exams, pipeline.work, options.cores, lambda line: print(line, flush=True))
-    earlier = Earlier.read(options.earlier, options.scale) if options.earlier else None
-    said = write_report(pipeline, folder, options.cores, earlier)
+    said = write_report(pipeline, folder, options.cores)
     print(f"{folder / 'REPORT.md'}")
     accuracy = {name: each["accuracy"] for name, each in said["arms"].items()}
     return {"scale": options.scale, "seconds": round(time.monotonic() - began), **accuracy}

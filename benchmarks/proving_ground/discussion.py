@@ -1,4 +1,5 @@
-"""What a person concluded, `discussion.md`: put into a report only where it is about its figures.
+"""What a person concluded, `discussion.md` beside a report: put into it only where it is about its
+figures.
 
 In: a report's document, and the file, whose first line names the figures that it was written about:
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from common.hashing import digest
 
-DISCUSSION = Path(__file__).with_name("discussion.md")
+DISCUSSION = "discussion.md"
 _FIRST_LINE = re.compile(r"<!-- figures: ([0-9a-f]{32}) -->\s*")
 
 
@@ -32,13 +33,13 @@ def first_line(said: Mapping[str, Any]) -> str:
     return f"<!-- figures: {figures_digest(said)} -->"
 
 
-def discussion(said: Mapping[str, Any], path: Path = DISCUSSION) -> list[str]:
+def discussion(said: Mapping[str, Any], path: Path) -> list[str]:
     """The discussion as it stands, without its first line, where it is about these figures."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")
     found = _FIRST_LINE.match(text)
     if found is None or found[1] != figures_digest(said):
-        return ["", f"The discussion in the repository (`{path.name}`) is about other figures than "
-                "these, so it is left out."]  # fmt: skip
+        said_why = f"`{path.name}`, beside this report, is about other figures, so it is left out."
+        return ["", said_why]
     return ["", text[found.end() :].strip()]

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proving_ground.arms import Arm, Arms
-from benchmarks.proving_ground.discussion import discussion
-from benchmarks.proving_ground.earlier import Earlier, same_teachers, together
+from benchmarks.proving_ground.discussion import DISCUSSION, discussion
 from benchmarks.proving_ground.lineage import trace_back
 from benchmarks.proving_ground.pipeline import CORPUS, Pipeline
 from benchmarks.proving_ground.results import (
@@ -44,43 +43,26 @@ from benchmarks.proving_ground.sweeps import WHOLE, find_sweeps
 from common.revision import code_revision
 
 
-def write_report(
-    pipeline: Pipeline, folder: Path, cores: int = 2, earlier: Earlier | None = None
-) -> dict[str, Any]:
+def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, Any]:
     """Writes the report on everything that is done; returns what `report.json` says.
 
     Args:
         pipeline: where the steps' results lie, and at which scale.
         folder: where the report goes.
         cores: of the machine that the steps ran on; estimates of time are for them.
-        earlier: a report whose arms are added, where they are not done here.
-
-    Raises:
-        SystemExit: the earlier report is not about the same models.
     """
     folder.mkdir(parents=True, exist_ok=True)
     arms = Arms(pipeline)
     every = arms.all()
     found = read_arms(pipeline, every)
     made = {name: read_making(pipeline, every[name]) for name in found}
-    taken: dict[str, Any] = {}
-    spent = _times(pipeline, arms, [every[name] for name in found], cores)
-    if earlier is not None:
-        same_teachers(arms.teachers(), pipeline, earlier)
-        both = together(pipeline, every, found, earlier)
-        made |= {name: earlier.made(name) for name in earlier.arms}
-        made = {name: made[name] for name in both.arms}
-        spent = earlier.times(pipeline, arms, {name: every[name] for name in both.arms})
-        found = both.arms
-        taken = {"earlier": {"date": earlier.document["date"], "arms": list(both.taken),
-                             "exams_compared": both.compared}}  # fmt: skip
     sweeps = find_sweeps(found, pipeline.scale, made)
+    spent = _times(pipeline, arms, [every[name] for name in found], cores)
     said: dict[str, Any] = {
         "scale": pipeline.scale.name,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": code_revision(),
         "machine": platform.processor() or platform.machine(),
-        **taken,
         "training_seeds": max((arm.seeds for arm in found.values()), default=0),
         "corpus": _corpus(pipeline, arms),
         "teachers": {
@@ -105,7 +87,7 @@ def write_report(
         *students(found, pipeline.scale),
         *duration(spent["headline"], spent["everything"], folder),
         *(_lineage(pipeline, every[WHOLE]) if WHOLE in found else []),
-        *discussion(said),
+        *discussion(said, folder / DISCUSSION),
     ]
     (folder / "REPORT.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return said

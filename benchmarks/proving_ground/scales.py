@@ -7,7 +7,7 @@ not been run yet: no GPU was at hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.proving_ground.models import Size
@@ -47,6 +47,13 @@ class Scale:
     families: tuple[str, ...] = (*FAMILIES,)
     levels: tuple[int, ...] = LEVELS
     on_gpu: bool = False
+
+    def with_seeds(self, most: int | None) -> Scale:
+        """The same, with at most so many training seeds for each arm; as it is without a number."""
+        if most is None:
+            return self
+        fewer = {name: min(getattr(self, name), most) for name in ("training_seeds", "sweep_seeds")}
+        return replace(self, **fewer)
 
     @property
     def teacher(self) -> str:

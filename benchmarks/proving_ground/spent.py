@@ -66,10 +66,10 @@ class Times:
         }
 
 
-def times(pipeline: Pipeline, steps: Sequence[Step], cores: int, *, alone: bool = False) -> Times:
-    """What `steps` took on a machine of so many cores, and, unless `alone`, all that they need."""
+def times(pipeline: Pipeline, steps: Sequence[Step], cores: int) -> Times:
+    """What `steps` and all that they need took on a machine of so many cores."""
     summed: dict[tuple[str, int], list[float]] = {}
-    needed = list(steps) if alone else everything(steps)
+    needed = everything(steps)
     for step in needed:
         seconds = step.seconds(pipeline.work)
         if seconds is not None:

@@ -108,6 +108,23 @@ def test_calibration_is_compared_with_renorm_in_pairs() -> None:
     assert calibration(arms(arm("sft+kd", [0.3])), {}) == []
 
 
+def surer(one: ArmResult, *confidences: float) -> ArmResult:
+    exams = zip(one.exams, confidences, strict=True)
+    return ArmResult(one.name, tuple({**exam, "confidence": sure, "agreement": 0.7}
+                                     for exam, sure in exams))  # fmt: skip
+
+
+def test_calibration_says_how_sure_and_how_often_right_each_is() -> None:
+    renorm = surer(arm("sft+kd:renorm", [0.2] * 2), 0.75, 0.77)
+    whole = surer(arm("sft+kd", [0.3] * 2), 0.8, 0.82)
+    lines = calibration(arms(renorm, whole), {})
+    row = line_of(lines, "| `sft+kd` (`tail_bucket`) | 0.810 ± 0.127 | 0.700 ± 0.000 |")
+    assert "| 0.110 ± 0.127 | 1.000 ± 0.000 |" in row
+    # Where an exam does not say it, there is no such table.
+    old = calibration(arms(renorm, arm("sft+kd", [0.3] * 2)), {})
+    assert old and not any("how sure" in line for line in old)
+
+
 def test_objectives_are_compared_over_common_seeds(tmp_path: Path) -> None:
     found = arms(arm("sft+kd", [0.3, 0.4, 0.9]), arm("kd-only", [0.2, 0.35]))
     lines = objectives(found, MADE, tmp_path)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from proving import arm
 
+from benchmarks.proving_ground.arms import Arms
 from benchmarks.proving_ground.discussion import discussion, figures_digest, first_line
 from benchmarks.proving_ground.pipeline import Pipeline
 from benchmarks.proving_ground.results import (
+    ArmResult,
     Making,
     as_document,
     at_common_seeds,
@@ -68,6 +70,25 @@ def test_sweeps_come_in_the_order_of_what_is_varied_with_the_whole_recipe_at_its
 def test_a_sweep_of_which_the_whole_recipe_alone_is_done_is_none() -> None:
     assert find_sweeps(["sft+kd", "sft"], SCALE) == []
     assert find_sweeps(["sft+kd:k-5", "sft+kd:k-20"], SCALE) == []
+
+
+def test_fewer_training_seeds_are_the_first_ones_of_the_same_steps(tmp_path: Path) -> None:
+    many = dataclasses.replace(SCALE, training_seeds=10, sweep_seeds=3)
+    few = many.with_seeds(5)
+    assert (few.training_seeds, few.sweep_seeds) == (5, 3)
+    assert many.with_seeds(None) == many
+    ten, five = (Arms(Pipeline(scale, tmp_path)).headline()["sft"] for scale in (many, few))
+    assert [step.key for step in ten.exams[:5]] == [step.key for step in five.exams]
+    assert len({step.key for step in ten.exams}) == 10
+
+
+def test_how_sure_a_model_is_is_kept_where_its_exams_say_it() -> None:
+    old = arm("old", [0.5, 0.5])
+    new = ArmResult(
+        "new", tuple({**exam, "confidence": 0.8, "agreement": 0.7} for exam in old.exams)
+    )
+    said = as_document({"old": old, "new": new})
+    assert said["new"]["confidence"]["seeds"] == [0.8, 0.8] and "confidence" not in said["old"]
 
 
 def done(work: Path, step: Step, seconds: float) -> Step:

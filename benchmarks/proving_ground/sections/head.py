@@ -35,23 +35,8 @@ def head(said: Mapping[str, Any]) -> Lines:
         "",
         f"Report of {said['date']}, commit {said['commit']}, scale `{said['scale']}`.{steps}",
         "",
-        *_earlier(said),
         *verified,
         *table(["teacher", "accuracy", "NLL", "ECE", "entropy"], rows),
         "",
         "NLL and entropy are in nats per response token, of the world's own responses to the exam.",
-    ]
-
-
-def _earlier(said: Mapping[str, Any]) -> Lines:
-    """What was taken over from an earlier report, and how that was checked."""
-    if "earlier" not in said:
-        return []
-    earlier = said["earlier"]
-    arms = ", ".join(f"`{name}`" for name in earlier["arms"]) or "no arm"
-    return [
-        f"Taken over from the report of {earlier['date']}: {arms}. "
-        f"{earlier['exams_compared']} exams that were done both times, and the teacher's, say the "
-        "same to five digits.",
-        "",
     ]
