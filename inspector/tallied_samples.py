@@ -2,8 +2,8 @@
 
 In: samples as they were when they last changed, and which groups of calls answered for them. Out:
 how many samples there are of each state, and for each group how many it answered for, how many of
-these were accepted, and their scores. A sample is known by 64 bits of its identifier, a hash; it
-takes about 80 bytes, since samples that count alike share what is said of them.
+these were accepted, and their scores. Samples that count alike share what is said of them, and no
+sample takes an object of its own: `inspector.compact_map`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from inspector.compact_map import CompactMap
 
 
 class State(NamedTuple):
@@ -47,8 +49,10 @@ class SampleSums:
 
     def __init__(self) -> None:
         self.states: Counter[State] = Counter()
-        self._samples: dict[int, _Known] = {}
-        self._shared: dict[_Known, _Known] = {}
+        # What is known of a sample is `_known` at its number; the first is for one that is new.
+        self._samples = CompactMap()
+        self._known: list[_Known] = [_UNKNOWN]
+        self._numbers: dict[_Known, int] = {_UNKNOWN: 0}
         self._bits: dict[Hashable, int] = {}
         self._outcomes: list[Outcome] = []
 
@@ -67,17 +71,17 @@ class SampleSums:
 
     def answered(self, sample: str, groups: int) -> None:
         """These groups (bits) have answered for a sample."""
-        key = int(sample[:16], 16)
-        known = self._samples.get(key, _UNKNOWN)
+        place = self._samples.place(sample)
+        known = self._known[self._samples[place]]
         new = groups & ~known[2]
         if new:
             self._add(new, 1, _is_accepted(known[0]), known[1] is not None, known[1] or 0)
-            self._keep(key, (known[0], known[1], known[2] | new))
+            self._keep(place, sample, (known[0], known[1], known[2] | new))
 
     def changed(self, sample: str, state: State, score: int | None) -> None:
         """A sample is in this state now; `score` is the sum of its three scores."""
-        key = int(sample[:16], 16)
-        known = self._samples.get(key, _UNKNOWN)
+        place = self._samples.place(sample)
+        known = self._known[self._samples[place]]
         if known[0] == state and known[1] == score:
             return
         if known[0] is not None:
@@ -88,10 +92,13 @@ class SampleSums:
         accepted = _is_accepted(state) - _is_accepted(known[0])
         scored = (score is not None) - (known[1] is not None)
         self._add(known[2], 0, accepted, scored, (score or 0) - (known[1] or 0))
-        self._keep(key, (state, score, known[2]))
+        self._keep(place, sample, (state, score, known[2]))
 
-    def _keep(self, key: int, known: _Known) -> None:
-        self._samples[key] = self._shared.setdefault(known, known)
+    def _keep(self, place: int, sample: str, known: _Known) -> None:
+        number = self._numbers.setdefault(known, len(self._known))
+        if number == len(self._known):
+            self._known.append(known)
+        self._samples.put(place, sample, number)
 
     def _add(self, groups: int, samples: int, accepted: int, scored: int, score: int) -> None:
         """Adds to the outcomes of these groups (bits)."""
