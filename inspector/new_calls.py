@@ -101,9 +101,9 @@ class _ByNumber:
 
 class _ByTime:
     """PostgreSQL. Calls are committed in the order of their times, since one run at a time writes;
-    the overlap covers a clock that is put back a little. They are sorted once for each look: no
-    index has them in this order, and without one each page of its own would read the whole table.
-    Whatever breaks off between two pieces, the next look goes on from there."""
+    the overlap covers a clock that is put back a little. The first look reads and sorts all of
+    them, later ones find theirs through the index on times. Whatever breaks off between two pieces,
+    the next look goes on from there."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 
 import storage.tables  # noqa: F401  (fills SQLModel.metadata)
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 VERSION_TABLE = "alembic_version"
 _LOCK_KEY = 0x5711_1405F
 

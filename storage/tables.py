@@ -208,6 +208,8 @@ class AgentCall(SQLModel, table=True):
         Index("ix_agent_call_request", "request_key"),
         Index("ix_agent_call_prompt", "prompt_name", "prompt_hash"),
         Index("ix_agent_call_prompt_hash", "prompt_hash", "sample_id"),
+        # What is new; SQLite has row numbers for that.
+        Index("ix_agent_call_created", "created_at").ddl_if(dialect="postgresql"),
     )
 
     id: str = Field(primary_key=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import CorpusMaker
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from inspector import new_calls
 from inspector.new_calls import OVERLAP, call_reader
@@ -82,6 +82,29 @@ def test_only_the_calls_of_the_overlap_are_remembered(
     kept = [len(reader._recent) for _ in reader.pieces()]
     assert len(kept) == 9
     assert max(kept) == OVERLAP.total_seconds() + 1
+
+
+def test_what_is_new_is_found_through_an_index(database: Database, corpus: CorpusMaker) -> None:
+    seed, reader = corpus.seed(), call_reader(database)
+    add_calls(corpus, seed, range(30))
+    assert given(reader)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    assert not given(reader)
+    event.remove(database.engine, "before_cursor_execute", note)
+    (statement, values) = asked[-1]
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+    with database.read() as connection:
+        if not database.is_sqlite:
+            # Of thirty rows, reading all would cost less.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = connection.exec_driver_sql(f"{explain} {statement}", values).all()
+    wanted = "USING INTEGER PRIMARY KEY (rowid>?)" if database.is_sqlite else "Index Cond: (created"
+    assert wanted in str(plan)
 
 
 def _break_connections(database: Database) -> None:
