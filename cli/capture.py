@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.show import console, errors, print_json
 from cli.train import need_trainer
 from common.recipes import RecipeError
@@ -62,6 +63,7 @@ def _capture(recipe: TrainRecipe, name: str) -> CaptureReport:
     from training.engine.stages import tokenised_corpus
     from training.report.progress import CorpusProgress
 
+    at_work()
     _, tokens = tokenised_corpus(recipe, CorpusProgress(console.print))
     database = None if recipe.corpus.db is None else Database.open(recipe.corpus.db)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),

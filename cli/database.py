@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.show import console
 from storage.database import Database, other_version, translated_errors
 from storage.migrate import known_revisions, upgrade
@@ -20,6 +21,7 @@ from storage.schema import SCHEMA_VERSION
 
 def upgrade_command(db: str) -> int:
     """Upgrades a corpus; returns the exit code."""
+    at_work()
     database, found = Database.open_any_version(db)
     try:
         if found == SCHEMA_VERSION:

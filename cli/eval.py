@@ -16,6 +16,7 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.eval_view import EvaluationView, show_contamination, show_result
 from cli.show import console, errors, print_json, show_error
 from common.errors import StillhouseError
@@ -55,6 +56,7 @@ def _evaluate_and_show(benchmark: str, recipe: EvaluationRecipe, db: str, json: 
     progress = Progress()
     view = EvaluationView(benchmark, progress)
     run = _runner(benchmark, recipe)
+    at_work()
     database = Database.open(db, create=True)
     try:
         with Live(view, console=errors, refresh_per_second=4, transient=True) as live:

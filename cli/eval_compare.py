@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import plain
 from cli.show import console, print_json, show_error
 from common.errors import StillhouseError
@@ -49,6 +50,7 @@ def report_command(
     db: str | None, output: str, wishes: dict[str, Any], sizes: list[str], json: bool
 ) -> int:
     """Makes the report; returns the exit code. Without `db` it is of the proving ground alone."""
+    at_work()
     try:
         made = _report(db, Path(output), Wishes(sizes=sizes_of(sizes), **wishes))
     except StillhouseError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import plain
 from cli.show import console, print_json
 from storage.database import Database
@@ -34,6 +35,7 @@ def export_command(
         allow_simulated=allow_simulated,
         terms=terms,
     )
+    at_work()
     database = Database.open(db)
     try:
         result = export_samples(database, options)

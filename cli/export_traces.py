@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.export import recipe_name
 from cli.plain import counted, plain
 from cli.show import console, errors, print_json
@@ -68,6 +69,7 @@ def export_traces_command(db: str, asked: Asked, json: bool) -> int:
         1.0 if asked.share is None else asked.share, limit, recipe_name(asked.recipe), asked.status
     )
     url = endpoint_of(asked.endpoint) if asked.out is None else ""
+    at_work()
     database = Database.open(db)
     try:
         if asked.id is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.fork_view import show_comparison, show_list, show_newer
 from cli.plain import plain
 from cli.run import listen_for_signals
@@ -54,6 +55,7 @@ class Asked:
 
 def fork_command(db: str, asked: Asked, json: bool) -> int:
     """Does one of these things; returns the exit code."""
+    at_work()
     database = Database.open(db)
     try:
         folder, own = forks_folder(database, asked.forks), corpus_id(database)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import plain
 from cli.show import console
 from inspector.errors import InspectorMissing
@@ -37,6 +38,7 @@ def inspect_command(
         ) from error
 
     def ready(url: str, name: str) -> None:
+        at_work()
         console.print(Text(f"The corpus {plain(name)} is shown at {url}", style="bold"))
         if settings.is_everywhere:
             console.print("From elsewhere it answers to the names that --allow-host gives.")

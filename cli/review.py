@@ -8,6 +8,7 @@ from __future__ import annotations
 from rich.rule import Rule
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import one_line, plain
 from cli.show import console
 from cli.wrapping import wrapped
@@ -23,6 +24,7 @@ def review_command(
     id: str | None, decision: str | None, db: str, reviewer: str | None, note: str | None
 ) -> int:
     """Lists the queue, shows one held sample (`id` alone), or decides it; returns the exit code."""
+    at_work()
     database = Database.open(db)
     try:
         if id is None or decision is None:

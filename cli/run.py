@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import plain
 from cli.progress import ProgressView
 from cli.show import console, dollars, errors, print_json, show_error
@@ -51,6 +52,7 @@ def run_command(
 
 
 def _run_and_show(recipe: Recipe, db: str, limit: int | None, json: bool) -> int:
+    at_work()
     progress = Progress()
     began = time.monotonic()
     view = ProgressView(recipe.name, progress)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.plain import plain
 from cli.show import console, print_json, show_error
 from common.errors import StillhouseError
@@ -42,6 +43,7 @@ def check_command(name: str, recipe_path: str, overrides: list[str], json: bool)
     settings = recipe.teachers.get(name)
     if settings is None:
         raise _unknown(name, recipe, recipe_path)
+    at_work()
     report = asyncio.run(check_teacher(name, settings, _LOGS))
     if json:
         print_json(_as_dict(report))
@@ -128,6 +130,7 @@ def _row(finding: Finding) -> tuple[Text, ...]:
 
 def simulate_command(port: int, settings: list[str]) -> int:
     """Serves a simulated teacher until Ctrl-C; returns the exit code."""
+    at_work()
     try:
         asyncio.run(_serve(port, _simulated_settings(settings)))
     except KeyboardInterrupt:

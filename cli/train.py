@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cli.entry import at_work
 from cli.show import console, print_json
 from common.errors import StillhouseError
 from common.recipes import RecipeError
@@ -76,6 +77,7 @@ def _train(
     from training.engine.stages import train
     from training.report.progress import CorpusProgress
 
+    at_work()
     with ExitStack() as stack:
         show = _Display(recipe.name, stack)
         done = train(
