@@ -211,9 +211,10 @@ def test_a_second_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     db = corpus_of(recipe)
     with running("run", recipe, "--db", db, cwd=tmp_path) as process:
         until_in(db, BEGUN, process)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        # Two that arrive at once are one to the system.
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "interrupted" not in out

@@ -292,7 +292,7 @@ def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
             assert json.load(answer)["data"][0]["id"] == "simulated-x"
         assert check_command("mine", str(recipe), [], True) == 0
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
     finally:
         end(process)
 

@@ -225,7 +225,7 @@ def workers_of(folder: Path) -> list[psutil.Process]:
 
 def all_gone(folder: Path) -> bool:
     """Whether they end by themselves, soon."""
-    for _ in range(100):
+    for _ in range(600):
         if not ranks_of(folder):
             return True
         time.sleep(0.1)

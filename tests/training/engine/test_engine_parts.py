@@ -299,7 +299,7 @@ def _ends(parent: subprocess.Popen[str]) -> bool:
     assert parent.stdout is not None
     os.set_blocking(parent.stdout.fileno(), True)
     try:
-        parent.communicate(timeout=10)
+        parent.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -337,7 +337,7 @@ def test_a_rank_ends_when_another_has_left_an_error(tmp_path: Path) -> None:
     assert status
 
 
-def _wait_gone(pid: int, seconds: float = 10) -> bool:
+def _wait_gone(pid: int, seconds: float = 60) -> bool:
     try:
         process = psutil.Process(pid)
         gone, _ = psutil.wait_procs([process], timeout=seconds)

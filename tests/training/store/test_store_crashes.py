@@ -65,7 +65,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline().strip()
+    said = process.stdout.readline()
+    assert said, "the process ended before it said it"
+    return said.strip()
 
 
 def there(folder: Path) -> set[int]:
