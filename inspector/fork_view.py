@@ -72,7 +72,7 @@ def newer_view(file: str, facts: Facts) -> Sides | None:
     """The prompt's file beside the edited text, where the file is not what the sample used."""
     if facts.prompt is None or file == facts.old_prompt:
         return None
-    return _sides(Part("the file as it is now", file, facts.prompt), folded=False)
+    return _sides(Part(facts.prompt_name, file, facts.prompt), folded=False)
 
 
 def _candidate(pair: CandidatePair, changed: str) -> CandidateView:

@@ -411,7 +411,11 @@ def test_axe_finds_nothing_and_everything_fits_a_narrow_page(
     page = context.new_page()
     form = f"/samples/{sample['id']}/fork?from=response"
     seed = f"/seeds/{sample['seed_id']}"
-    for path in (f"/forks/{id}", "/forks", form, f"/samples/{sample['id']}", seed):
+    for path in (f"/forks/{id}", "/forks", form, f"/samples/{sample['id']}", seed, None):
+        if path is None:
+            # The last: somebody has edited the file, and saving asks for a confirmation.
+            (prompts / f"{RESPOND}.md").write_text(f"{prompt}\nTheirs.\n", encoding="utf-8")
+            path = f"/forks/{id}"
         page.goto(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         found = Axe().run(page).response["violations"]
