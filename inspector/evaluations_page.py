@@ -12,9 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
-from inspector.plain_values import in_words
 from inspector.site import Site
-from inspector.story_view import as_text
 from storage.evaluations import calls_of, evaluations, find_evaluation, find_item, item_t, origin_of
 from storage.trained import (
     evaluations_of,
@@ -66,7 +64,6 @@ def add_evaluations_page(router: APIRouter, site: Site) -> None:
             after=items[_ITEMS - 1]["ordinal"] if len(items) > _ITEMS else None,
             origin=origin,
             figures=figures,
-            in_words=in_words,
         )
 
     @router.get("/evaluations/{id}/items", response_class=HTMLResponse)
@@ -75,10 +72,7 @@ def add_evaluations_page(router: APIRouter, site: Site) -> None:
             row = find_evaluation(connection, id)
             found = find_item(connection, row["id"], item)
             calls = calls_of(connection, row["id"], item)
-        return site.page(
-            request, "item.html.jinja", here=_HERE, row=row, item=found, calls=calls,
-            in_words=in_words,
-        )  # fmt: skip
+        return site.page(request, "item.html.jinja", here=_HERE, row=row, item=found, calls=calls)
 
     @router.get("/trainings/{id}", response_class=HTMLResponse)
     def training_page(request: Request, id: str) -> HTMLResponse:
@@ -88,7 +82,7 @@ def add_evaluations_page(router: APIRouter, site: Site) -> None:
             found = evaluations_of(connection, row["id"])
         return site.page(
             request, "training.html.jinja", here=_HERE, row=row, origin=origin, found=found,
-            figures=figures, as_text=as_text,
+            figures=figures,
         )  # fmt: skip
 
     @router.get("/exports/{id}", response_class=HTMLResponse)
@@ -96,9 +90,7 @@ def add_evaluations_page(router: APIRouter, site: Site) -> None:
         with site.database.read() as connection:
             row = find_export(connection, id)
             page = exported_rows(connection, row, max(at, 0))
-        return site.page(
-            request, "export.html.jinja", here=_HERE, row=row, page=page, at=at, as_text=as_text
-        )
+        return site.page(request, "export.html.jinja", here=_HERE, row=row, page=page, at=at)
 
 
 def figures(metrics: dict[str, Any] | None, most: int = 6) -> list[tuple[str, str]]:

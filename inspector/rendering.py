@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.hashing import digest_text
+from inspector.plain_values import in_words
 from inspector.visible import Exact, encodable, visible
 
 _HERE = Path(__file__).parent
@@ -42,8 +43,10 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         breakable=breakable,
+        in_words=in_words,
         exact=lambda text: Exact(encodable(text)),
         number=number,
+        counted=counted,
         dollars=dollars,
         seconds=seconds,
         moment=moment,
@@ -76,6 +79,11 @@ def breakable(name: str) -> Markup:
 def number(value: float | None) -> str:
     """A whole number with its thousands apart; – for none."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def counted(value: float, noun: str) -> str:
+    """`1 seed`, `2,000 seeds`."""
+    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def dollars(amount: float | None) -> str:

@@ -23,7 +23,6 @@ from inspector.rendering import query
 from inspector.review_form import Typed, choosing, read_typed
 from inspector.site import REVIEWER, Site, onwards
 from inspector.statuses import status_of
-from inspector.story_view import as_text
 from inspector.visible import encodable
 from storage.corpus import review_t
 from storage.errors import NotFound
@@ -163,7 +162,6 @@ def _sample_page(
         onwards=_place(request, sample.id) if met else sample.id,
         longest_text=LONGEST_TEXT,
         read_only=site.database.read_only,
-        as_text=as_text,
     )
 
 

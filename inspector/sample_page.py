@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 from inspector.captures import RowsReader, captures_of
 from inspector.forks_page import drafts_of
 from inspector.site import Site, onwards
-from inspector.story_view import Prompts, as_text, questions_of, rounds_of
+from inspector.story_view import Prompts, questions_of, rounds_of
 from storage.answer_tokens import answer_tokens
 from storage.prompt_uses import prompt_texts
 from storage.teacher_rows import rows_entries
@@ -57,6 +57,5 @@ def add_sample_page(router: APIRouter, site: Site, rows: RowsReader | None = Non
             before=questions_of(told.seed.calls, prompts, tokens),
             rounds=rounds_of(told, prompts, tokens),
             forks=drafts_of(site, told.seed.id),
-            as_text=as_text,
             captures=captures_of(entries, rows, told.sample.response if told.sample else None),
         )

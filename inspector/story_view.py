@@ -31,7 +31,7 @@ class QuestionView:
     attempts: tuple[CallStory, ...]
     prompt_state: str
     prompt_changes: tuple[DiffLine, ...] | None
-    parsed: tuple[tuple[str, str], ...] | None
+    parsed: Mapping[str, Any] | None
     tokens: TokensView | None
 
 
@@ -117,21 +117,11 @@ def questions_of(
     return tuple(questions)
 
 
-def _parsed(call: CallStory) -> tuple[tuple[str, str], ...] | None:
+def _parsed(call: CallStory) -> dict[str, Any] | None:
     if call.answer is None or not call.schema:
         return None
     try:
         value = orjson.loads(call.answer.content)
     except orjson.JSONDecodeError:
         return None
-    return tuple((key, as_text(item)) for key, item in value.items()) if isinstance(
-        value, dict) else None  # fmt: skip
-
-
-def as_text(value: Any) -> str:
-    """A JSON value for people: words as they are, the rest as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str).decode()
+    return value if isinstance(value, dict) else None

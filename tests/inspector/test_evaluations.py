@@ -147,7 +147,7 @@ def test_a_row_of_any_length_is_one_row(site: Served, exported: str, tmp_path: P
     answer = site.ask("GET", f"/exports/{exported}")
     said = str(answer.said)  # type: ignore[attr-defined]
     assert said.count('class="clip" href="/samples/') == len(rows_of)
-    assert "no samples of this corpus" not in said
+    assert "No samples of this corpus" not in said
 
 
 def test_an_exports_pages_hold_every_row_once(site: Served, exported: str) -> None:
