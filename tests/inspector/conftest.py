@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from factory import cli, one
 from inspecting import CHROMIUM, Served, chromium, make_corpus, served
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 NOW = "2026-01-01 00:00:00.000000"
+# On a machine that is busy with other tests, five seconds are soon over.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")
