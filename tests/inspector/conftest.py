@@ -19,6 +19,13 @@ NOW = "2026-01-01 00:00:00.000000"
 expect.set_options(timeout=60_000)
 
 
+@pytest.fixture(autouse=True)
+def counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages wait for figures, and these are counted anew soon, however busy the machine is."""
+    monkeypatch.setattr("inspector.counting._FIRST_WAIT_S", 60)
+    monkeypatch.setattr("inspector.counting._REST", 1)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus of a run, not to be written to."""

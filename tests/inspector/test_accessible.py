@@ -67,7 +67,7 @@ def test_axe_finds_nothing_on_a_page_that_has_lost_its_inspector(
         page.goto(f"{site.url}/")
         expect(page.locator(".status.running")).to_be_visible()
         assert found(page) == []
-    expect(page.locator("p.state")).to_contain_text("does not answer", timeout=30_000)
+    expect(page.locator("p.state")).to_contain_text("does not answer")
     assert found(page) == []
     database.close()
     context.close()

@@ -65,7 +65,7 @@ def test_the_run_page_keeps_itself_fresh_while_a_run_goes_on(page: Page, site: S
         )
         after = one(site.db, "SELECT count(*) FROM sample WHERE status = 'accepted'")
         assert after > before
-        expect(page.get_by_text(f"{after} accepted", exact=True)).to_be_visible(timeout=15_000)
+        expect(page.get_by_text(f"{after} accepted", exact=True)).to_be_visible()
     database.close()
 
 
@@ -94,6 +94,7 @@ def test_filters_and_order_stand_in_the_address_and_give_the_same_list_again(
 
 
 def listed(page: Page) -> list[str]:
+    page.wait_for_load_state()
     links = page.locator("table.samples td.texts a")
     return [str(link.get_attribute("href")).rpartition("/")[2] for link in links.all()]
 
@@ -202,7 +203,7 @@ def test_an_edited_prompt_shows_its_difference_and_what_is_stale(
         expect(page.get_by_role("row", name=re.compile("^selection.score"))).to_contain_text(
             "edited since"
         )
-        expect(page.get_by_text(f"{n} samples are stale")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text(f"{n} samples are stale")).to_be_visible()
         page.get_by_role("link", name="selection/score").click()
         expect(page.locator(".diff .added")).to_have_text("Be strict about <i>tone</i>.")
         assert page.locator(".diff .removed").count() == 0
@@ -292,10 +293,11 @@ def test_prompts_are_shown_while_what_is_stale_is_still_being_counted(
         return find(database, recipe)
 
     monkeypatch.setattr(prompts_page, "find_stale", find_later)
+    monkeypatch.setattr("inspector.counting._FIRST_WAIT_S", 0.15)
     page.goto("/prompts")
     expect(page.get_by_role("link", name="rewriting/respond", exact=True)).to_be_visible()
     waiting = page.get_by_text("still being counted")
     expect(waiting).to_be_visible()
     counted.set()
-    expect(page.get_by_text("Nothing is stale")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Nothing is stale")).to_be_visible()
     expect(waiting).to_have_count(0)

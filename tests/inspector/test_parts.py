@@ -22,6 +22,12 @@ from storage.answer_tokens import answer_tokens
 from storage.database import Database
 
 
+@pytest.fixture
+def not_waited_for(counted_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.counting._FIRST_WAIT_S", 0.15)
+
+
+@pytest.mark.usefixtures("not_waited_for")
 def test_a_slow_count_keeps_nobody_waiting_and_is_there_in_the_end() -> None:
     late = threading.Event()
 
@@ -39,7 +45,8 @@ def test_a_slow_count_keeps_nobody_waiting_and_is_there_in_the_end() -> None:
     counter.close()
 
 
-def test_a_count_is_not_repeated_before_it_is_due() -> None:
+def test_a_count_is_not_repeated_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.counting._SHORTEST_REST_S", 3600)
     counts: list[Hashable] = []
     counter = Counter(lambda key: counts.append(key))
     for _ in range(5):
@@ -58,6 +65,7 @@ def test_the_first_count_that_fails_says_why() -> None:
     counter.close()
 
 
+@pytest.mark.usefixtures("not_waited_for")
 def test_a_count_that_ended_long_ago_is_nobodys_answer() -> None:
     results = iter(["old", "new"])
     late = threading.Event()
@@ -82,6 +90,7 @@ def test_a_count_that_ended_long_ago_is_nobodys_answer() -> None:
     counter.close()
 
 
+@pytest.mark.usefixtures("not_waited_for")
 def test_a_failure_while_nobody_waited_is_told_and_then_tried_again() -> None:
     late, failing = threading.Event(), [True]
 

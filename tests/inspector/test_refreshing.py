@@ -47,9 +47,7 @@ def make_old(page: Page) -> None:
 
 
 def expect_renewed(page: Page) -> None:
-    expect(page.get_by_role("region", name=REGION).locator("td").first).not_to_have_text(
-        "old", timeout=30_000
-    )
+    expect(page.get_by_role("region", name=REGION).locator("td").first).not_to_have_text("old")
 
 
 def test_a_table_that_was_clicked_is_refreshed_and_keeps_the_focus(
@@ -75,7 +73,7 @@ def test_a_link_in_a_table_keeps_the_focus(browser: Browser, running: Path) -> N
             "document.activeElement.closest('tr').querySelector('td').textContent = 'old'"
         )
         cell = page.get_by_role("region", name="Task mix").locator("td").first
-        expect(cell).not_to_have_text("old", timeout=30_000)
+        expect(cell).not_to_have_text("old")
         expect(link).to_be_focused()
         page.context.close()
 
@@ -96,7 +94,7 @@ def test_a_page_says_when_the_inspector_is_gone(browser: Browser, running: Path)
     with served(running) as site:
         page = opened(browser, site)
         expect(page.locator("p.state")).to_have_text("")
-    expect(page.locator("p.state")).to_contain_text("does not answer", timeout=30_000)
+    expect(page.locator("p.state")).to_contain_text("does not answer")
     expect(page.locator("p.state")).to_have_attribute("role", "status")
     page.context.close()
 
@@ -112,7 +110,7 @@ def test_a_page_says_when_it_was_signed_out(
         page.locator("main").get_by_role("button").click()
         expect(page.locator(".status.running")).to_be_visible()
         page.context.clear_cookies()
-        expect(page.locator("p.state")).to_contain_text("signed out", timeout=30_000)
+        expect(page.locator("p.state")).to_contain_text("signed out")
         page.context.close()
 
 
