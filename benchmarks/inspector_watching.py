@@ -1,12 +1,14 @@
 """What watching costs: how much longer a run takes while somebody looks at its SQLite file.
 
 The same run (a simulated teacher that answers after a realistic while) is made again and again in
-three ways, taking turns: by itself; with `stillhouse inspect` on its database and a headless
-Chromium on this machine that keeps the run page open and clicks through samples; and with a plain
-HTTP client that asks for the same pages as often, which is what a browser on another machine costs.
-The bar is 3 %, and nothing may be told that the database is locked. Prints one JSON object: the
-ratios of the runs' own times to the run by itself of the same round (geometric means, with the 95 %
-interval of the rounds), and how many lines of any output speak of a locked database.
+four ways, taking turns: by itself (`unwatched`); with `stillhouse inspect` on its database and a
+headless Chromium on this machine that keeps the run page open (`watched`); with one that clicks
+through samples, too, a page a second (`browsed`); and with a plain HTTP client that asks for those
+pages, which is what such a browser on another machine costs (`polled`). The bar is 3 % for
+`watched`, and nothing may be told that the database is locked. Prints one JSON object: the ratios
+of the runs' own times to the run by itself of the same round (geometric means, with the 95 %
+interval of the rounds), how many seconds of processor time the inspector and Chromium took in a
+run, and how many lines of any output speak of a locked database.
 
     python -m benchmarks.inspector_watching [--rounds N] [--seeds N]
 """
@@ -27,14 +29,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+import psutil
+from playwright.sync_api import BrowserType, Page, sync_playwright
 
 from benchmarks.inspector_pages import inspecting
+from benchmarks.process_time import Spent
 from benchmarks.support import STILLHOUSE
 from storage.database import Database
 
@@ -51,49 +55,39 @@ teachers:
     simulation: {wrong_math: 0.1, server_error: 0.02, latency_s: 0.5}
 run: {seeds_in_flight: 128}
 """
+Look = Callable[[Callable[[], bool]], int]
+
 # Student's t for a two-sided 95 % interval, by degrees of freedom.
 _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One run: how long it took by its own row, and how much it was looked at."""
+    """One run: how long it took by its own row, how much it was looked at, and the processor time
+    of looking."""
 
     seconds: float
     calls: int
     looks: int
+    inspector_s: float = 0.0
+    browser_s: float = 0.0
 
 
 def main(rounds: int, seeds: int) -> dict[str, Any]:
-    """All rounds; in each the three ways take turns at being the first."""
+    """All rounds; in each the ways take turns at being the first."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if chromium is None:
         raise SystemExit("Chromium is not installed (Debian: apt-get install chromium).")
-    ran: dict[str, list[Ran]] = {"unwatched": [], "watched": [], "polled": []}
+    ran: dict[str, list[Ran]] = {way: [] for way in ("unwatched", "watched", "browsed", "polled")}
     locked = 0
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         _write_recipe(folder, seeds)
         for n in range(rounds + 1):
             ways = list(ran)
-            for way in ways[n % 3 :] + ways[: n % 3]:
-                db = folder / f"{n}-{way}.db"
-                Database.open(str(db), create=True).close()
-                with ExitStack() as stack:
-                    look: Callable[[Callable[[], bool]], int] = _look_away
-                    if way != "unwatched":
-                        log = folder / f"{db.stem}.inspector.log"
-                        address, _ = stack.enter_context(inspecting(str(db), log))
-                        look = partial(_poll, address)
-                    if way == "watched":
-                        # Root has no sandbox in Chromium; these pages are ours.
-                        browser = playwright.chromium.launch(
-                            executable_path=chromium, args=["--no-sandbox"]
-                        )
-                        stack.callback(browser.close)
-                        context = browser.new_context(base_url=f"http://{address}")
-                        look = partial(_browse, context.new_page(), context.new_page())
-                    one = _run(folder, db, look)
+            turn = n % len(ways)
+            for way in ways[turn:] + ways[:turn]:
+                one = _once(folder, f"{n}-{way}", way, playwright.chromium, chromium)
                 # The first round only warms up.
                 if n:
                     ran[way].append(one)
@@ -102,21 +96,58 @@ def main(rounds: int, seeds: int) -> dict[str, Any]:
     return _result(ran, locked, seeds)
 
 
+def _once(folder: Path, name: str, way: str, chromium: BrowserType, program: str) -> Ran:
+    """One run in one of the ways."""
+    db = folder / f"{name}.db"
+    Database.open(str(db), create=True).close()
+    if way == "unwatched":
+        return _run(folder, db, _look_away)
+    with ExitStack() as stack:
+        address, inspector = stack.enter_context(inspecting(str(db), folder / f"{name}.log"))
+        if way == "polled":
+            with Spent(inspector) as spent:
+                one = _run(folder, db, partial(_poll, address))
+            return replace(one, inspector_s=spent.seconds)
+        # Root has no sandbox in Chromium; these pages are ours.
+        browser = chromium.launch(executable_path=program, args=["--no-sandbox"])
+        stack.callback(browser.close)
+        context = browser.new_context(base_url=f"http://{address}")
+        look: Look = partial(_keep_open, context.new_page())
+        if way == "browsed":
+            look = partial(_browse, context.new_page(), context.new_page())
+        shown = next(each for each in psutil.Process().children(recursive=True)
+                     if each.name().startswith("chrom"))  # fmt: skip
+        with Spent(inspector) as spent, Spent(shown) as seen:
+            one = _run(folder, db, look)
+        return replace(one, inspector_s=spent.seconds, browser_s=seen.seconds)
+
+
 def _result(ran: dict[str, list[Ran]], locked: int, seeds: int) -> dict[str, Any]:
     base = [one.seconds for one in ran["unwatched"]]
     ratios = {
         way: _interval([one.seconds / alone for one, alone in zip(ran[way], base, strict=True)])
-        for way in ("watched", "polled")
+        for way in ran
+        if way != "unwatched"
     }
     return {
         "rounds": len(base), "seeds": seeds, "calls": ran["unwatched"][0].calls,
         "seconds": {way: [round(one.seconds, 2) for one in ones] for way, ones in ran.items()},
         "looks": {way: [one.looks for one in ones] for way, ones in ran.items()},
         "cores": os.cpu_count(), "load": [round(part, 1) for part in os.getloadavg()], "bar": BAR,
-        "watched_over_unwatched": ratios["watched"][0], "watched_interval": ratios["watched"][1:],
-        "polled_over_unwatched": ratios["polled"][0], "polled_interval": ratios["polled"][1:],
+        "inspector_cpu_s": _means(ran, "inspector_s"), "browser_cpu_s": _means(ran, "browser_s"),
+        **{f"{way}_over_unwatched": ratio for way, (ratio, *_) in ratios.items()},
+        **{f"{way}_interval": interval for way, (_, *interval) in ratios.items()},
         "locked": locked,
     }  # fmt: skip
+
+
+def _means(ran: dict[str, list[Ran]], what: str) -> dict[str, float]:
+    """The mean of one of `Ran`'s figures, by way."""
+    return {
+        way: round(statistics.fmean(getattr(one, what) for one in ones), 2)
+        for way, ones in ran.items()
+        if way != "unwatched"
+    }
 
 
 def _interval(ratios: list[float]) -> list[float]:
@@ -136,7 +167,7 @@ def _write_recipe(folder: Path, seeds: int) -> None:
     (folder / "recipe.yaml").write_text(_RECIPE)
 
 
-def _run(folder: Path, db: Path, look: Callable[[Callable[[], bool]], int]) -> Ran:
+def _run(folder: Path, db: Path, look: Look) -> Ran:
     """One run from nothing, looked at by `look`, which is given whether it still goes on."""
     with (folder / f"{db.stem}.run.log").open("wb") as log:
         process = subprocess.Popen(
@@ -165,6 +196,14 @@ def _until_begun(db: Path, process: subprocess.Popen[bytes]) -> None:
 def _look_away(_going: Callable[[], bool]) -> int:
     """Looks at nothing."""
     return 0
+
+
+def _keep_open(run_page: Page, going: Callable[[], bool]) -> int:
+    """Keeps the run page open, which asks by itself."""
+    run_page.goto("/")
+    while going():
+        run_page.wait_for_timeout(1000 * EVERY_S / 2)
+    return 1
 
 
 def _browse(run_page: Page, samples: Page, going: Callable[[], bool]) -> int:
