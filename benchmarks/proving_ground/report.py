@@ -77,7 +77,7 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
     document = json.dumps(said, indent=1, ensure_ascii=False)
     (folder / "report.json").write_text(f"{document}\n", encoding="utf-8")
     lines = [
-        *head(said),
+        *head(said, folder),
         *claim(found, folder),
         *groups(found),
         *verification(found, made),

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from proving import arm, arms
 
+from benchmarks.proving_ground import scales
 from benchmarks.proving_ground.results import ArmResult, Making
 from benchmarks.proving_ground.scales import SMOKE
 from benchmarks.proving_ground.sections.claim import claim
 from benchmarks.proving_ground.sections.duration import duration
 from benchmarks.proving_ground.sections.groups import groups
+from benchmarks.proving_ground.sections.head import head
 from benchmarks.proving_ground.sections.objectives import calibration, objectives
 from benchmarks.proving_ground.sections.students import students
 from benchmarks.proving_ground.sections.sweeping import sweeping
@@ -164,6 +166,15 @@ def test_a_student_of_whom_one_arm_is_missing_is_told_of_as_far_as_it_goes(missi
     found = arms(*(arm(name, [0.1, 0.2]) for name in names if name != f"s:{missing}"))
     assert "–" in line_of(students(found, TWO), "| student s |")
     assert students(arms(arm("s:sft", [0.1]), arm("before", [0.1])), TWO) == []
+
+
+def test_a_report_leads_to_the_readme_from_where_it_lies(tmp_path: Path) -> None:
+    said = {"corpus": {"samples": {}}, "made": {}, "teachers": {}, "date": "", "commit": "",
+            "scale": "smoke"}  # fmt: skip
+    home = Path(scales.__file__).parent
+    for folder, link in ((home, "(README.md)"), (home / "sweeps", "(../README.md)")):
+        assert link in line_of(head(said, folder), "tasks, is in")
+    assert "`benchmarks/proving_ground/README.md`" in line_of(head(said, tmp_path), "tasks, is in")
 
 
 def test_the_headline_s_time_is_told_with_its_limit(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.proving_ground.sections.words import Lines, table
 
 
-def head(said: Mapping[str, Any]) -> Lines:
-    """The section; `said` is what `report.json` holds."""
+def head(said: Mapping[str, Any], folder: Path) -> Lines:
+    """The section; `said` is what `report.json` holds, `folder` where the report goes."""
     samples = said["corpus"]["samples"]
     accepted, total = samples.get("accepted", 0), sum(samples.values())
     commits = sorted({each for made in said["made"].values() for each in made.get("commits", ())})
@@ -18,18 +20,15 @@ def head(said: Mapping[str, Any]) -> Lines:
         [name, f"{marks['accuracy']:.1%}", *(f"{marks[m]:.3f}" for m in ("nll", "ece", "entropy"))]
         for name, marks in said["teachers"].items()
     ]
-    verified = [
-        f"The teacher's answers, sampled at T = 1: {accepted:,} of {total:,} "
-        f"({accepted / total:.1%}) were verified.",
-        "",
-    ]
-    if not total:
-        verified = []
+    verified = []
+    if total:
+        share = f"{accepted:,} of {total:,} ({accepted / total:.1%})"
+        verified = [f"The teacher's answers, sampled at T = 1: {share} were verified.", ""]
     return [
         "# The proving ground",
         "",
         "Made by `make prove` (`python -m benchmarks.proving_ground`); what it does, and on which",
-        "tasks, is in [the folder's README](README.md). Intervals are 95 % by Student's t over",
+        f"tasks, is in {_readme(folder)}. Intervals are 95 % by Student's t over",
         "training seeds, on one corpus and one exam. Arms are compared over the seeds that they",
         "have in common, and differences are seed by seed.",
         "",
@@ -40,3 +39,11 @@ def head(said: Mapping[str, Any]) -> Lines:
         "",
         "NLL and entropy are in nats per response token, of the world's own responses to the exam.",
     ]
+
+
+def _readme(folder: Path) -> str:
+    """A link to the proving ground's README; its name alone where the report goes elsewhere."""
+    home = Path(__file__).resolve().parents[1]
+    if not folder.resolve().is_relative_to(home):
+        return f"`benchmarks/{home.name}/README.md`"
+    return f"[the folder's README]({os.path.relpath(home / 'README.md', folder.resolve())})"
