@@ -119,11 +119,10 @@ def cpu_s(*processes: psutil.Process) -> float:
     """Seconds of CPU that these processes and what they started have taken, ended ones included."""
     total = 0.0
     for process in processes:
-        own = process.cpu_times()
-        total += own.user + own.system + own.children_user + own.children_system
-        for child in process.children(recursive=True):
+        for each in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                total += sum(child.cpu_times()[:2])
+                # User and system, its own and that of its children that have ended.
+                total += sum(each.cpu_times()[:4])
     return total
 
 

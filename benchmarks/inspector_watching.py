@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,7 @@ from typing import Any
 import psutil
 from playwright.sync_api import BrowserType, Page, sync_playwright
 
-from benchmarks.inspector_pages import inspecting
-from benchmarks.process_time import Spent
+from benchmarks.inspector_pages import cpu_s, inspecting
 from benchmarks.support import STILLHOUSE
 from storage.database import Database
 
@@ -105,9 +104,7 @@ def _once(folder: Path, name: str, way: str, chromium: BrowserType, program: str
     with ExitStack() as stack:
         address, inspector = stack.enter_context(inspecting(str(db), folder / f"{name}.log"))
         if way == "polled":
-            with Spent(inspector) as spent:
-                one = _run(folder, db, partial(_poll, address))
-            return replace(one, inspector_s=spent.seconds)
+            return _run(folder, db, partial(_poll, address), inspector)
         # Root has no sandbox in Chromium; these pages are ours.
         browser = chromium.launch(executable_path=program, args=["--no-sandbox"])
         stack.callback(browser.close)
@@ -117,9 +114,7 @@ def _once(folder: Path, name: str, way: str, chromium: BrowserType, program: str
             look = partial(_browse, context.new_page(), context.new_page())
         shown = next(each for each in psutil.Process().children(recursive=True)
                      if each.name().startswith("chrom"))  # fmt: skip
-        with Spent(inspector) as spent, Spent(shown) as seen:
-            one = _run(folder, db, look)
-        return replace(one, inspector_s=spent.seconds, browser_s=seen.seconds)
+        return _run(folder, db, look, inspector, shown)
 
 
 def _result(ran: dict[str, list[Ran]], locked: int, seeds: int) -> dict[str, Any]:
@@ -167,22 +162,25 @@ def _write_recipe(folder: Path, seeds: int) -> None:
     (folder / "recipe.yaml").write_text(_RECIPE)
 
 
-def _run(folder: Path, db: Path, look: Look) -> Ran:
-    """One run from nothing, looked at by `look`, which is given whether it still goes on."""
+def _run(folder: Path, db: Path, look: Look, *lookers: psutil.Process) -> Ran:
+    """One run from nothing, looked at by `look`, which is given whether it still goes on, by means
+    of the inspector and a browser."""
     with (folder / f"{db.stem}.run.log").open("wb") as log:
         process = subprocess.Popen(
             [str(STILLHOUSE), "run", "recipe.yaml", "--db", str(db)],
             cwd=folder, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         _until_begun(db, process)
+        before = [cpu_s(looker) for looker in lookers]
         looks = look(lambda: process.poll() is None)
+        spent = [cpu_s(looker) - then for looker, then in zip(lookers, before, strict=True)]
         if process.wait():
             raise SystemExit(f"the run failed; its output:\n{Path(log.name).read_text()[-2000:]}")
     with closing(sqlite3.connect(db)) as connection:
         seconds, calls = connection.execute(
             "SELECT 86400 * (julianday(ended_at) - julianday(started_at)), calls_made FROM run"
         ).fetchone()
-    return Ran(seconds, calls, looks)
+    return Ran(seconds, calls, looks, *spent)
 
 
 def _until_begun(db: Path, process: subprocess.Popen[bytes]) -> None:
