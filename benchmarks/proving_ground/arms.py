@@ -20,6 +20,7 @@ of one stage after the base model takes as many steps as `sft`, every arm of two
 | `sft+kd:fused` | two teachers, half and half |
 | `sft+kd:teacher-SIZE` | a smaller teacher's rows for the same answers |
 | `sft+kd:k-K`, `sft+kd:data-N` | other numbers of ids per row; fewer samples for KD |
+| `sft+kd:alpha-A`, `sft+kd:temperature-T` | other weights of KD beside CE; other temperatures |
 | `SIZE:ARM` | a larger student |
 """
 
@@ -90,6 +91,12 @@ class Arms:
         for size in scale.data_sizes:
             if size < scale.seeds:
                 makers[f"sft+kd:data-{size}"] = self._with(samples=size)
+        for alpha in scale.alphas:
+            if alpha != scale.alpha:
+                makers[f"sft+kd:alpha-{alpha:g}"] = self._with(alpha=alpha)
+        for temperature in scale.temperatures:
+            if temperature != 1:
+                makers[f"sft+kd:temperature-{temperature:g}"] = self._with(temperature=temperature)
         for student in list(scale.students)[1:]:
             makers[f"{student}:before"] = self._of(self._base, student)
             makers[f"{student}:sft"] = self._of(self._sft, student)
@@ -187,10 +194,13 @@ class Arms:
         teacher: str | None = None,
         k: int = DEFAULT_K,
         samples: int | None = None,
+        alpha: float | None = None,
+        temperature: float = 1,
     ) -> Pupil:
         return self._distilled(
             "kd", seed, self._sft(seed, student), objective=objective,
-            teachers=[teacher or self._scale.teacher], k=k, samples=samples,
+            teachers=[teacher or self._scale.teacher], k=k, samples=samples, alpha=alpha,
+            temperature=temperature,
         )  # fmt: skip
 
     def _distilled(
@@ -204,18 +214,23 @@ class Arms:
         k: int = DEFAULT_K,
         samples: int | None = None,
         steps: int | None = None,
+        alpha: float | None = None,
+        temperature: float = 1,
     ) -> Pupil:
         scale = self._scale
         named = {each: self.teacher(each) for each in teachers or [scale.teacher]}
         sampled = objective == "sampled"
-        capture = {"sampled": 4 * k} if sampled else {"k": k}
+        capture: dict[str, Any] = {"sampled": 4 * k} if sampled else {"k": k}
         corpus = self.answers if samples is None else self._line.subset(self.answers, samples)
         stage = {
             **self._stage("kd", seed + 100, steps or scale.kd_steps),
             "kind": "kd",
             "objective": objective,
-            "alpha": scale.alpha,
+            "alpha": alpha or scale.alpha,
         }
+        if temperature != 1:
+            capture["temperatures"] = [1.0, temperature]
+            stage["temperature"] = temperature
         rows = self._line.captured(
             self.answers, self._line.untrained(self._smallest), named, capture
         )

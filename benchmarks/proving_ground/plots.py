@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _ROW = 760, 34
+_ABREAST = 3
 # Mark, what its panel is called, its axis, its factor.
 _PANELS = (
     ("accuracy", "accuracy", "% of the exam", 100.0),
@@ -72,29 +73,37 @@ def draw_sweeps(
 ) -> None:
     """One panel per sweep: the mark over what was varied, with 95 % intervals over seeds."""
     with house_style():
-        figure = new_figure(_WIDTH, 320)
-        axes = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
-        for axis, (sweep, arms) in zip(axes, sweeps, strict=True):
-            made = [arm.of(mark) for arm in arms]
-            axis.errorbar(
-                range(len(arms)),
-                [factor * each.mean for each in made],
-                yerr=[factor * each.half_width if each.count > 1 else 0 for each in made],
-                color=VERMILION,
-                marker="o",
-                capsize=3,
-                lw=1.5,
-            )
-            labels = [label.replace(" (", "\n(") for label in sweep.labels]
-            axis.set_xticks(range(len(arms)), labels)
-            axis.set_xlim(-0.4, len(arms) - 0.6)
-            axis.set_title(sweep.title, loc="left", fontsize=9.5)
-            axis.set_xlabel(
-                f"{fill(sweep.axis, 34)}\n{arms[0].seeds} training seeds, 95 % intervals"
-            )
-        axes[0].set_ylabel(title if factor == 1.0 else f"{title}, %")
+        rows = -(-len(sweeps) // _ABREAST)
+        figure = new_figure(_WIDTH, 320 * rows)
+        grid = figure.subplots(rows, min(len(sweeps), _ABREAST), sharey=True, squeeze=False)
+        for axis, (sweep, arms) in zip(grid.flat, sweeps, strict=False):
+            _line(axis, sweep, arms, mark, factor)
+        for axis in grid.flat[len(sweeps) :]:
+            axis.remove()
+        for axis in grid[:, 0]:
+            axis.set_ylabel(title if factor == 1.0 else f"{title}, %")
         figure.tight_layout()
         save(figure, path)
+
+
+def _line(
+    axis: Axes, sweep: Sweep, arms: Sequence[ArmResult], mark: str, factor: float
+) -> None:  # fmt: skip
+    made = [arm.of(mark) for arm in arms]
+    axis.errorbar(
+        range(len(arms)),
+        [factor * each.mean for each in made],
+        yerr=[factor * each.half_width if each.count > 1 else 0 for each in made],
+        color=VERMILION,
+        marker="o",
+        capsize=3,
+        lw=1.5,
+    )
+    labels = [label.replace(" (", "\n(") for label in sweep.labels]
+    axis.set_xticks(range(len(arms)), labels)
+    axis.set_xlim(-0.4, len(arms) - 0.6)
+    axis.set_title(sweep.title, loc="left", fontsize=9.5)
+    axis.set_xlabel(f"{fill(sweep.axis, 34)}\n{arms[0].seeds} training seeds, 95 % intervals")
 
 
 def draw_times(path: Path, headline: Times, everything: Times) -> None:

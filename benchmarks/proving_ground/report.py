@@ -27,6 +27,7 @@ from benchmarks.proving_ground.results import (
     read_arms,
     read_exam,
     read_making,
+    read_weights,
 )
 from benchmarks.proving_ground.sections.ancestry import ancestry
 from benchmarks.proving_ground.sections.claim import claim
@@ -57,17 +58,22 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
     found = read_arms(pipeline, every)
     made = {name: read_making(pipeline, every[name]) for name in found}
     sweeps = find_sweeps(found, pipeline.scale, made)
+    taught = _done(pipeline, arms.teachers())
     spent = _times(pipeline, arms, [every[name] for name in found], cores)
     said: dict[str, Any] = {
         "scale": pipeline.scale.name,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": code_revision(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": _machine(),
         "training_seeds": max((arm.seeds for arm in found.values()), default=0),
         "corpus": _corpus(pipeline, arms),
         "teachers": {
             name: {mark: round(read_exam(pipeline, step)[mark], 5) for mark in MARKS}
-            for name, step in _done(pipeline, arms.teachers()).items()
+            for name, step in taught.items()
+        },
+        "weights": {
+            **{name: read_weights(pipeline, every[name].pupils) for name in found},
+            **{f"teacher {name}": read_weights(pipeline, [arms.teacher(name)]) for name in taught},
         },
         "arms": as_document(found),
         "made": makings_document(made),
@@ -91,6 +97,14 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
     ]
     (folder / "REPORT.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return said
+
+
+def _machine() -> str:
+    """The processor's name, where Linux says it; else its architecture."""
+    said = Path("/proc/cpuinfo")
+    lines = said.read_text(encoding="utf-8").splitlines() if said.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
 
 
 def _done(pipeline: Pipeline, steps: Mapping[str, Step]) -> dict[str, Step]:

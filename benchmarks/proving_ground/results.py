@@ -7,6 +7,7 @@ trained with the seeds 0, 1, 2, … .
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -120,6 +121,16 @@ def _samples(pipeline: Pipeline, pupil: Pupil) -> int:
     recipe = yaml.safe_load(pipeline.path(pupil.step, "recipe.yaml").read_text(encoding="utf-8"))
     manifest = json.loads(Path(recipe["corpus"]["manifest"]).read_text(encoding="utf-8"))
     return int(manifest["rows"])
+
+
+def read_weights(pipeline: Pipeline, pupils: Sequence[Pupil]) -> list[str]:
+    """SHA-256 of each model's weights, as 64 hexadecimal digits: whether two makings came to the
+    same models can be told to the last bit."""
+    hashes = []
+    for pupil in pupils:
+        with pipeline.path(pupil.step, pupil.weights, "model.safetensors").open("rb") as opened:
+            hashes.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    return hashes
 
 
 def as_document(arms: Mapping[str, ArmResult]) -> Document:

@@ -44,6 +44,8 @@ class Scale:
     alpha: float = 0.9
     data_sizes: tuple[int, ...] = ()
     ks: tuple[int, ...] = ()
+    alphas: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = ()
     families: tuple[str, ...] = (*FAMILIES,)
     levels: tuple[int, ...] = LEVELS
     on_gpu: bool = False
@@ -92,6 +94,8 @@ HEADLINE = Scale(
     kd_steps=2000,
     data_sizes=(1000, 2000, 4000, 8000),
     ks=(1, 5, 10, 20),
+    alphas=(0.5, 0.9, 1.0),
+    temperatures=(1.0, 2.0),
 )
 SMOKE = Scale(
     name="smoke",
@@ -129,6 +133,8 @@ GPU = Scale(
     samples_per_step=64,
     data_sizes=(5000, 10_000, 20_000, 40_000),
     ks=(1, 5, 10, 20),
+    alphas=(0.5, 0.9, 1.0),
+    temperatures=(1.0, 2.0),
     on_gpu=True,
 )
 SCALES = {scale.name: scale for scale in (HEADLINE, SMOKE, GPU)}

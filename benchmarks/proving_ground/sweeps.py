@@ -57,12 +57,18 @@ def find_sweeps(
     teachers = {name: f"{WHOLE}:teacher-{name}" for name in scale.teachers}
     sizes = {str(size): f"{WHOLE}:data-{size}" for size in sorted({*scale.data_sizes, scale.seeds})}
     ks = {str(k): f"{WHOLE}:k-{k}" for k in sorted({*scale.ks, DEFAULT_K})}
+    alphas = {f"{alpha:g}": f"{WHOLE}:alpha-{alpha:g}"
+              for alpha in sorted({*scale.alphas, scale.alpha})}  # fmt: skip
+    temperatures = {f"{t:g}": f"{WHOLE}:temperature-{t:g}"
+                    for t in sorted({*scale.temperatures, 1.0})}  # fmt: skip
     sweeps = (
         _sweep("teacher size", "teacher whose rows are learnt (answers: the largest's)",
                teachers, scale.teacher, arms),
         _sweep("amount of KD data", "seeds asked (verified samples)",
                sizes, str(scale.seeds), arms, known),
         _sweep("k", "ids kept per row", ks, str(DEFAULT_K), arms),
+        _sweep("α", "weight of KD, the rest CE's", alphas, f"{scale.alpha:g}", arms),
+        _sweep("temperature", "of both distributions", temperatures, "1", arms),
     )  # fmt: skip
     return [each for each in sweeps if len(each.points) > 1]
 

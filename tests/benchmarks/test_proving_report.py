@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from proving import arm, arms
 
 from benchmarks.proving_ground import scales
@@ -143,6 +144,16 @@ def test_a_sweep_s_default_has_the_common_seeds_only(tmp_path: Path) -> None:
     assert row.startswith("| 10 | `sft+kd` | 35.0 ± 63.5 % | +15.0 ± 63.5 |")
     assert line_of(lines, "over 2 seeds")
     assert {path.name for path in tmp_path.iterdir()} == {"sweeps.png", "sweeps-nll.png"}
+
+
+def test_more_than_three_sweeps_stand_in_several_rows_of_a_picture(tmp_path: Path) -> None:
+    found = arms(arm("sft+kd", [0.3, 0.4]), arm("sft+kd:k-1", [0.2, 0.2]))
+    points = (("1", "sft+kd:k-1"), ("10", "sft+kd"))
+    heights = {}
+    for count in (1, 3, 4, 5):
+        sweeping(found, [Sweep(f"k {n}", "ids", points) for n in range(count)], tmp_path)
+        heights[count] = Image.open(tmp_path / "sweeps.png").size[1]
+    assert heights[1] == heights[3] and heights[4] == heights[5] == 2 * heights[1]
 
 
 TWO = dataclasses.replace(SMOKE, students=dict.fromkeys(("xs", "s"), SMOKE.students["xs"]))

@@ -53,18 +53,23 @@ def test_the_document_keeps_every_seed_and_says_how_many_there_are() -> None:
 
 SCALE = dataclasses.replace(
     SMOKE, seeds=4000, teachers=dict.fromkeys(("s", "m", "l"), SMOKE.teachers["l"]),
-    data_sizes=(1000, 500, 4000), ks=(20, 1, 5, 10),
+    data_sizes=(1000, 500, 4000), ks=(20, 1, 5, 10), alphas=(1.0, 0.5), temperatures=(2.0,),
 )  # fmt: skip
 
 
 def test_sweeps_come_in_the_order_of_what_is_varied_with_the_whole_recipe_at_its_place() -> None:
     names = ["sft+kd", "sft+kd:teacher-m", "sft+kd:teacher-s", "sft+kd:k-20", "sft+kd:k-5",
-             "sft+kd:data-1000", "sft+kd:data-500"]  # fmt: skip
+             "sft+kd:data-1000", "sft+kd:data-500", "sft+kd:alpha-1", "sft+kd:alpha-0.5",
+             "sft+kd:temperature-2"]  # fmt: skip
     made = {"sft+kd": Making(5, 2297), "sft+kd:data-500": Making(5, 294)}
-    teacher, data, k = find_sweeps(names, SCALE, made)
+    teacher, data, k, alpha, temperature = find_sweeps(names, SCALE, made)
     assert teacher.points == (("s", "sft+kd:teacher-s"), ("m", "sft+kd:teacher-m"), ("l", "sft+kd"))
     assert data.labels == ["500 (294)", "1000", "4000 (2297)"]
     assert k.points == (("5", "sft+kd:k-5"), ("10", "sft+kd"), ("20", "sft+kd:k-20"))
+    assert alpha.points == (
+        ("0.5", "sft+kd:alpha-0.5"), ("0.9", "sft+kd"), ("1", "sft+kd:alpha-1")
+    )  # fmt: skip
+    assert temperature.points == (("1", "sft+kd"), ("2", "sft+kd:temperature-2"))
 
 
 def test_a_sweep_of_which_the_whole_recipe_alone_is_done_is_none() -> None:

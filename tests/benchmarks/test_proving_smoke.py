@@ -39,6 +39,10 @@ def test_every_part_works_together_and_is_done_once(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report-smoke" / "report.json").read_text(encoding="utf-8"))
     assert list(report["arms"]) == ARMS
     assert report["corpus"]["samples"]["accepted"] > 0
+    # Every model is another one.
+    weights = report["weights"]
+    assert set(weights) == {*ARMS, "teacher l"}
+    assert len({each for hashes in weights.values() for each in hashes}) == len(weights)
     for arm in report["arms"].values():
         assert 0 <= arm["accuracy"]["mean"] <= 1
         assert 0 < arm["nll"]["mean"] < 8
