@@ -22,7 +22,7 @@ from benchmarks.proving_ground.discussion import first_line
 from benchmarks.proving_ground.pipeline import Pipeline
 from benchmarks.proving_ground.report import write_report
 from benchmarks.proving_ground.scales import SCALES
-from benchmarks.proving_ground.steps import only_one, run_steps
+from benchmarks.proving_ground.steps import Step, everything, only_one, run_steps
 from benchmarks.support import CHECKOUT
 
 _WORK = CHECKOUT / "proving-ground"
@@ -74,13 +74,20 @@ def prove(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         arms.all() if options.sweeps else arms.headline()
     )  # fmt: skip
     exams = [step for arm in wanted.values() for step in arm.exams]
-    exams += list(arms.teachers().values())[0 if options.sweeps else -1 :]
+    exams += teachers_exams(arms, exams)
     with only_one(pipeline.work):
         run_steps(exams, pipeline.work, options.cores, lambda line: print(line, flush=True))
     said = write_report(pipeline, folder, options.cores)
     print(f"{folder / 'REPORT.md'}")
     accuracy = {name: each["accuracy"] for name, each in said["arms"].items()}
     return {"scale": options.scale, "seconds": round(time.monotonic() - began), **accuracy}
+
+
+def teachers_exams(arms: Arms, exams: list[Step]) -> list[Step]:
+    """Of the largest teacher, and of each other whose rows one of these models learnt."""
+    needed = {step.key for step in everything(exams)} | {arms.teacher().step.key}
+    exam_of = arms.teachers()
+    return [exam_of[name] for name in exam_of if arms.teacher(name).step.key in needed]
 
 
 def chosen(names: str, known: dict[str, Arm]) -> dict[str, Arm]:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.proving_ground.arms import Arm, Arms
 from benchmarks.proving_ground.discussion import DISCUSSION, discussion
 from benchmarks.proving_ground.lineage import trace_back
@@ -100,11 +102,13 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
 
 
 def _machine() -> str:
-    """The processor's name, where Linux says it; else its architecture."""
+    """The processor's name, where Linux says it, else its architecture; and which kernels torch
+    takes on it, since another kind's rounding makes another model of a long training."""
     said = Path("/proc/cpuinfo")
     lines = said.read_text(encoding="utf-8").splitlines() if said.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+    name = named[0] if named else platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _done(pipeline: Pipeline, steps: Mapping[str, Step]) -> dict[str, Step]:

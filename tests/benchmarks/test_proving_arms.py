@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.proving_ground.__main__ import teachers_exams
 from benchmarks.proving_ground.arms import Arm, Arms
 from benchmarks.proving_ground.pipeline import Pipeline, Pupil
 from benchmarks.proving_ground.recipes import training
@@ -27,6 +28,16 @@ def every(tmp_path: Path) -> dict[str, Arm]:
 def settings(arm: Arm) -> tuple[dict[str, Any], dict[str, Any]]:
     shape = arm.pupils[1].step.shape
     return shape["stage"], shape["capture"]
+
+
+def test_teachers_sit_the_exam_whose_rows_are_learnt(tmp_path: Path) -> None:
+    three = dict.fromkeys(("s", "m", "l"), SCALE.teachers["l"])
+    arms = Arms(Pipeline(dataclasses.replace(SCALE, teachers=three), tmp_path))
+    every, exam_of = arms.all(), arms.teachers()
+    for name, taught in {"before": "l", "sft+kd": "l", "sft+kd:fused": "ml",
+                         "sft+kd:teacher-s": "sl"}.items():  # fmt: skip
+        exams = teachers_exams(arms, list(every[name].exams))
+        assert [step.key for step in exams] == [exam_of[each].key for each in taught]
 
 
 def test_another_alpha_is_all_that_differs(every: dict[str, Arm]) -> None:
