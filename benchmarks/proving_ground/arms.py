@@ -226,7 +226,7 @@ class Arms:
             **self._stage("kd", seed + 100, steps or scale.kd_steps),
             "kind": "kd",
             "objective": objective,
-            "alpha": alpha or scale.alpha,
+            "alpha": scale.alpha if alpha is None else alpha,
         }
         if temperature != 1:
             capture["temperatures"] = [1.0, temperature]

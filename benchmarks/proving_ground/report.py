@@ -8,15 +8,12 @@ in `discussion.md` and is put in where it is about the same figures.
 from __future__ import annotations
 
 import json
-import platform
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.proving_ground.arms import Arm, Arms
 from benchmarks.proving_ground.discussion import DISCUSSION, discussion
@@ -66,7 +63,6 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
         "scale": pipeline.scale.name,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": code_revision(),
-        "machine": _machine(),
         "training_seeds": max((arm.seeds for arm in found.values()), default=0),
         "corpus": _corpus(pipeline, arms),
         "teachers": {
@@ -99,16 +95,6 @@ def write_report(pipeline: Pipeline, folder: Path, cores: int = 2) -> dict[str, 
     ]
     (folder / "REPORT.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return said
-
-
-def _machine() -> str:
-    """The processor's name, where Linux says it, else its architecture; and which kernels torch
-    takes on it, since another kind's rounding makes another model of a long training."""
-    said = Path("/proc/cpuinfo")
-    lines = said.read_text(encoding="utf-8").splitlines() if said.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = named[0] if named else platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _done(pipeline: Pipeline, steps: Mapping[str, Step]) -> dict[str, Step]:

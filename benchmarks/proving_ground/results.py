@@ -67,13 +67,14 @@ class Making:
 
     - `samples`: how many samples its last stage learnt from.
     - `draws`: of a teacher's next token per position, where its rows are draws.
-    - `commits`: the code's revisions, where its steps say them.
+    - `commits`, `machines`: the code's revisions, and what its steps ran on, where they say so.
     """
 
     training_seeds: int
     samples: int | None = None
     draws: int | None = None
     commits: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
 
 
 def at_common_seeds(arms: Sequence[ArmResult]) -> list[ArmResult]:
@@ -107,12 +108,13 @@ def read_making(pipeline: Pipeline, arm: Arm) -> Making:
     """How an arm that is done was made, from what its steps left."""
     pupil = arm.pupils[0]
     draws = pupil.step.shape.get("capture", {}).get("sampled")
-    commits = {step.commit(pipeline.work) for step in everything(arm.exams)}
+    steps, work = everything(arm.exams), pipeline.work
     return Making(
         len(arm.exams),
         _samples(pipeline, pupil),
         draws,
-        tuple(sorted(commit for commit in commits if commit is not None)),
+        tuple(sorted({commit for step in steps if (commit := step.commit(work))})),
+        tuple(sorted({machine for step in steps if (machine := step.machine(work))})),
     )
 
 

@@ -5,8 +5,8 @@ work that fills a folder. Out: that folder, `WORK/steps/NAME-HASH`, with a `step
 done, and how long it took. A step that was killed goes on in its folder: what runs there
 (`stillhouse run`, `capture`, `train`) resumes by itself.
 
-Not in the hash: the code of Stillhouse. `step.json` keeps the commit at which a step was done;
-after a change that matters, use another WORK folder.
+Not in the hash: the code of Stillhouse, and the machine. `step.json` keeps the commit at which a
+step was done, and the processor; after a change that matters, use another WORK folder.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proving_ground.commands import interrupt_all
+from benchmarks.proving_ground.machine import this_machine
 from common.hashing import digest
 from common.revision import code_revision
 
@@ -53,20 +54,25 @@ class Step:
 
     def seconds(self, work: Path) -> float | None:
         """How long it took, over all its attempts; None where it is not done."""
-        try:
-            said = json.loads((self.folder(work) / _DONE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return float(said["seconds"])
+        said = self._said(work)
+        return float(said["seconds"]) if said else None
 
     def commit(self, work: Path) -> str | None:
         """At which commit it was done; None where it is not done, or was before that was kept."""
+        return self._said(work).get("commit")
+
+    def machine(self, work: Path) -> str | None:
+        """On which machine it was done; None where it is not done, or was before that was kept."""
+        return self._said(work).get("machine")
+
+    def _said(self, work: Path) -> dict[str, Any]:
         try:
-            said = json.loads((self.folder(work) / _DONE).read_text(encoding="utf-8"))
+            said: dict[str, Any] = json.loads(
+                (self.folder(work) / _DONE).read_text(encoding="utf-8")
+            )
         except FileNotFoundError:
-            return None
-        commit: str | None = said.get("commit")
-        return commit
+            return {}
+        return said
 
 
 @contextlib.contextmanager
@@ -157,7 +163,8 @@ def _do(step: Step, work: Path) -> None:
     with _ticking(clock, spent, began):
         step.work(folder)
     said = {"name": step.name, "shape": step.shape, "needs": [need.key for need in step.needs],
-            "seconds": spent + time.monotonic() - began, "commit": code_revision()}  # fmt: skip
+            "seconds": spent + time.monotonic() - began, "commit": code_revision(),
+            "machine": this_machine()}  # fmt: skip
     part = folder / f"{_DONE}.part"
     part.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
     part.replace(folder / _DONE)

@@ -154,6 +154,27 @@ def test_more_than_three_sweeps_stand_in_several_rows_of_a_picture(tmp_path: Pat
         sweeping(found, [Sweep(f"k {n}", "ids", points) for n in range(count)], tmp_path)
         heights[count] = Image.open(tmp_path / "sweeps.png").size[1]
     assert heights[1] == heights[3] and heights[4] == heights[5] == 2 * heights[1]
+    # Four of them leave the two last places of the second row white, five only the last.
+    drawn = [_darkest(tmp_path, found, points, count) for count in (4, 5)]
+    assert [[place < 250 for place in places] for places in drawn] == [
+        [True, False, False], [True, True, False],
+    ]  # fmt: skip
+
+
+def _darkest(
+    folder: Path, found: dict[str, ArmResult], points: tuple[tuple[str, str], ...], count: int
+) -> list[int]:
+    """The darkest grey in each third of the picture's second row."""
+    sweeping(found, [Sweep(f"k {n}", "ids", points) for n in range(count)], folder)
+    picture = Image.open(folder / "sweeps.png").convert("L")
+    wide, high = picture.width // 3, picture.height // 2
+    # The middle of each place: panels have grid lines and a curve there.
+    return [
+        picture.crop(
+            (n * wide + wide // 3, high + high // 4, (n + 1) * wide - wide // 4, high + high // 2)
+        ).getextrema()[0]
+        for n in range(3)
+    ]
 
 
 TWO = dataclasses.replace(SMOKE, students=dict.fromkeys(("xs", "s"), SMOKE.students["xs"]))
@@ -186,6 +207,14 @@ def test_a_report_leads_to_the_readme_from_where_it_lies(tmp_path: Path) -> None
     for folder, link in ((home, "(README.md)"), (home / "sweeps", "(../README.md)")):
         assert link in line_of(head(said, folder), "tasks, is in")
     assert "`benchmarks/proving_ground/README.md`" in line_of(head(said, tmp_path), "tasks, is in")
+
+
+def test_a_report_says_on_what_its_steps_ran(tmp_path: Path) -> None:
+    said = {"corpus": {"samples": {}}, "teachers": {}, "date": "", "commit": "", "scale": "smoke",
+            "made": {"sft": {"commits": ["abc"], "machines": ["A, torch's AVX2 kernels"]},
+                     "kd": {"commits": ["abc"], "machines": ["B"]}, "old": {}}}  # fmt: skip
+    line = line_of(head(said, tmp_path), "Its steps were done at abc.")
+    assert line.endswith("They ran on: A, torch's AVX2 kernels; B.")
 
 
 def test_the_headline_s_time_is_told_with_its_limit(tmp_path: Path) -> None:

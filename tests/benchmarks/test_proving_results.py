@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from proving import arm
 
 from benchmarks.proving_ground.arms import Arms
 from benchmarks.proving_ground.discussion import discussion, figures_digest, first_line
+from benchmarks.proving_ground.machine import processor, this_machine
 from benchmarks.proving_ground.pipeline import Pipeline
 from benchmarks.proving_ground.results import (
     ArmResult,
@@ -20,11 +22,12 @@ from benchmarks.proving_ground.results import (
     at_common_seeds,
     difference,
     makings_document,
+    read_weights,
 )
 from benchmarks.proving_ground.scales import SMOKE
 from benchmarks.proving_ground.spent import times
 from benchmarks.proving_ground.statistics import paired
-from benchmarks.proving_ground.steps import Step
+from benchmarks.proving_ground.steps import Step, run_steps
 from benchmarks.proving_ground.sweeps import find_sweeps
 
 
@@ -94,6 +97,27 @@ def test_how_sure_a_model_is_is_kept_where_its_exams_say_it() -> None:
     )
     said = as_document({"old": old, "new": new})
     assert said["new"]["confidence"]["seeds"] == [0.8, 0.8] and "confidence" not in said["old"]
+
+
+def test_a_model_is_told_by_the_hash_of_its_weights(tmp_path: Path) -> None:
+    pipeline = Pipeline(SCALE, tmp_path)
+    pupil = Arms(pipeline).headline()["sft"].pupils[0]
+    folder = pipeline.path(pupil.step, pupil.weights)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert read_weights(pipeline, [pupil]) == [abc]
+
+
+def test_a_step_says_on_what_it_ran(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: other\n")
+    assert processor(told) == "Some CPU @ 2 GHz"
+    assert processor(tmp_path / "none") == platform.machine()
+    step = Step("one", {}, lambda _: None)
+    assert step.machine(tmp_path) is None
+    run_steps([step], tmp_path, 1, lambda _: None)
+    assert step.machine(tmp_path) == this_machine() and "kernels" in this_machine()
 
 
 def done(work: Path, step: Step, seconds: float) -> Step:

@@ -14,8 +14,9 @@ def head(said: Mapping[str, Any], folder: Path) -> Lines:
     """The section; `said` is what `report.json` holds, `folder` where the report goes."""
     samples = said["corpus"]["samples"]
     accepted, total = samples.get("accepted", 0), sum(samples.values())
-    commits = sorted({each for made in said["made"].values() for each in made.get("commits", ())})
+    commits, machines = (_every(said, key) for key in ("commits", "machines"))
     steps = f" Its steps were done at {', '.join(commits)}." if commits else ""
+    steps += f" They ran on: {'; '.join(machines)}." if machines else ""
     rows = [
         [name, f"{marks['accuracy']:.1%}", *(f"{marks[m]:.3f}" for m in ("nll", "ece", "entropy"))]
         for name, marks in said["teachers"].items()
@@ -39,6 +40,11 @@ def head(said: Mapping[str, Any], folder: Path) -> Lines:
         "",
         "NLL and entropy are in nats per response token, of the world's own responses to the exam.",
     ]
+
+
+def _every(said: Mapping[str, Any], key: str) -> list[str]:
+    """What the arms' makings say by `key`, each once."""
+    return sorted({each for made in said["made"].values() for each in made.get(key, ())})
 
 
 def _readme(folder: Path) -> str:
