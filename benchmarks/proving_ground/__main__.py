@@ -84,7 +84,7 @@ def prove(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def teachers_exams(arms: Arms, exams: list[Step]) -> list[Step]:
-    """Of the largest teacher, and of each other whose rows one of these models learnt."""
+    """The exams of the largest teacher, and of each other whose rows one of the models learnt."""
     needed = {step.key for step in everything(exams)} | {arms.teacher().step.key}
     exam_of = arms.teachers()
     return [exam_of[name] for name in exam_of if arms.teacher(name).step.key in needed]

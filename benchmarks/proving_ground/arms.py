@@ -84,7 +84,7 @@ class Arms:
         for objective in ("renorm", "label_tail", "sampled"):
             makers[f"sft+kd:{objective}"] = self._with(objective=objective)
         for teacher in list(scale.teachers)[:-1]:
-            makers[f"sft+kd:teacher-{teacher}"] = self._with(teacher=teacher)
+            makers[f"sft+kd:teacher-{teacher}"] = self._with(teachers=[teacher])
         for k in scale.ks:
             if k != DEFAULT_K:
                 makers[f"sft+kd:k-{k}"] = self._with(k=k)
@@ -185,23 +185,8 @@ class Arms:
         two = list(self._scale.teachers)[-2:]
         return self._distilled("kd-fused", seed, self._sft(seed), teachers=two)
 
-    def _kd(
-        self,
-        seed: int,
-        student: str | None = None,
-        *,
-        objective: str = "tail_bucket",
-        teacher: str | None = None,
-        k: int = DEFAULT_K,
-        samples: int | None = None,
-        alpha: float | None = None,
-        temperature: float = 1,
-    ) -> Pupil:
-        return self._distilled(
-            "kd", seed, self._sft(seed, student), objective=objective,
-            teachers=[teacher or self._scale.teacher], k=k, samples=samples, alpha=alpha,
-            temperature=temperature,
-        )  # fmt: skip
+    def _kd(self, seed: int, student: str | None = None, **changes: Any) -> Pupil:
+        return self._distilled("kd", seed, self._sft(seed, student), **changes)
 
     def _distilled(
         self,

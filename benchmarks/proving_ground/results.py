@@ -7,7 +7,6 @@ trained with the seeds 0, 1, 2, … .
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from benchmarks.proving_ground.arms import Arm
 from benchmarks.proving_ground.pipeline import RESULT, Pipeline, Pupil
 from benchmarks.proving_ground.statistics import Estimate, estimate, paired
 from benchmarks.proving_ground.steps import Step, everything
+from training.data.flat import sha256_of
 
 MARKS = ("accuracy", "nll", "ece", "entropy")
 SURENESS = ("confidence", "agreement")
@@ -128,11 +128,8 @@ def _samples(pipeline: Pipeline, pupil: Pupil) -> int:
 def read_weights(pipeline: Pipeline, pupils: Sequence[Pupil]) -> list[str]:
     """SHA-256 of each model's weights, as 64 hexadecimal digits: whether two makings came to the
     same models can be told to the last bit."""
-    hashes = []
-    for pupil in pupils:
-        with pipeline.path(pupil.step, pupil.weights, "model.safetensors").open("rb") as opened:
-            hashes.append(hashlib.file_digest(opened, "sha256").hexdigest())
-    return hashes
+    files = (pipeline.path(each.step, each.weights, "model.safetensors") for each in pupils)
+    return [sha256_of(file) for file in files]
 
 
 def as_document(arms: Mapping[str, ArmResult]) -> Document:

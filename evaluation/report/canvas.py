@@ -14,6 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.text import Text
+
 from common import pictures
 from common.errors import StillhouseError
 from evaluation.errors import EvaluationError
@@ -32,7 +35,10 @@ COLOURS = (
     pictures.SKY,
 )
 _LONGEST_NAME = 34
+_LONGEST_LINE = 58
 _TITLE, _LEGEND_ROW, _FOOT, _LEFT = 34, 18, 44, 16
+LINE = 15
+"""Pixels that each further line below the axes takes."""
 
 
 def colour_of(place: int) -> str:
@@ -53,6 +59,12 @@ def short_name(name: str, width: int = _LONGEST_NAME) -> str:
     return kept
 
 
+def folded(text: str) -> list[str]:
+    """What stands below the axes, in lines that fit the sheet, whatever the script."""
+    lines = Text(pictures.shown(text)).wrap(Console(), _LONGEST_LINE)
+    return [line.plain.rstrip() for line in lines]
+
+
 @contextlib.contextmanager
 def sheet(path: Path, height: int) -> Iterator[Figure]:
     """A figure of that many pixels in the house style, written to `path` at the end.
@@ -70,7 +82,14 @@ def sheet(path: Path, height: int) -> Iterator[Figure]:
 
 
 def panel(
-    figure: Figure, title: str, *, left: int, names: int = 0, right: int = 24, top: int = 0
+    figure: Figure,
+    title: str,
+    *,
+    left: int,
+    names: int = 0,
+    right: int = 24,
+    top: int = 0,
+    lines: int = 1,
 ) -> Axes:
     """Axes over the whole sheet, below its title and `names` rows of legend.
 
@@ -81,15 +100,16 @@ def panel(
         names: rows of the legend.
         right: pixels that stay free on the right.
         top: further pixels that stay free above.
+        lines: of text below the axes, the scale aside.
     """
     width, height = figure.get_size_inches() * pictures.DPI
-    head = _TITLE + names * _LEGEND_ROW + top
+    head, foot = _TITLE + names * _LEGEND_ROW + top, _FOOT + (lines - 1) * LINE
     figure.text(
         _LEFT / width, 1 - 12 / height, pictures.shown(title), va="top", fontsize=10.5,
         fontweight="bold",
     )  # fmt: skip
-    box = (left / width, _FOOT / height, (width - left - right) / width,
-           (height - head - _FOOT) / height)  # fmt: skip
+    box = (left / width, foot / height, (width - left - right) / width,
+           (height - head - foot) / height)  # fmt: skip
     return figure.add_axes(box)
 
 

@@ -85,8 +85,9 @@ def draw_scatter(
 
 def draw_curve(path: Path, curve: Curve) -> None:
     """One curve with its intervals."""
-    with canvas.sheet(path, _HEIGHT - 30) as figure:
-        axes = canvas.panel(figure, curve.title, left=58)
+    step = canvas.folded(curve.step)
+    with canvas.sheet(path, _HEIGHT - 30 + (len(step) - 1) * canvas.LINE) as figure:
+        axes = canvas.panel(figure, curve.title, left=58, lines=len(step))
         places = list(curve.numbers or range(len(curve.labels)))
         if curve.numbers and min(places) > 0 and max(places) > 20 * min(places):
             axes.set_xscale("log")
@@ -99,7 +100,7 @@ def draw_curve(path: Path, curve: Curve) -> None:
         axes.set_xticks(places, labels)
         axes.minorticks_off()
         axes.margins(x=0.08, y=0.15)
-        axes.set_xlabel(pictures.shown(curve.step))
+        axes.set_xlabel("\n".join(step))
         axes.set_ylabel(pictures.shown(curve.axis))
 
 

@@ -95,6 +95,19 @@ def test_curves_take_numbers_and_names(tmp_path: Path) -> None:
     assert canvas.COLOURS[0] in colours(tmp_path / "n.png") & colours(tmp_path / "w.png")
 
 
+@pytest.mark.parametrize("step", [
+    "teacher whose rows are learnt (answers: the largest's); 5 training seeds",
+    "教師の大きさと種の数" * 8,
+])  # fmt: skip
+def test_a_long_step_takes_several_lines_and_is_not_cut_off(step: str, tmp_path: Path) -> None:
+    figures = (Interval(1.0, 0.5, 1.5), Interval(2.0))
+    draw_curve(tmp_path / "short.png", Curve("t", "s", "a", ("s", "m"), None, figures))
+    draw_curve(tmp_path / "long.png", Curve("t", step, "a", ("s", "m"), None, figures))
+    assert border(tmp_path / "long.png") == 0
+    short, long = (imread(tmp_path / f"{name}.png").shape for name in ("short", "long"))
+    assert long[1] == short[1] and long[0] > short[0]
+
+
 def test_names_are_cut_by_the_width_that_is_seen() -> None:
     assert canvas.short_name("a" * 40, 10) == "a" * 9 + "…"
     assert canvas.short_name("a" * 10, 10) == "a" * 10
